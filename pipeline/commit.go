@@ -1,0 +1,161 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// ErrRunExists says that the dataset holds a run of that id already, or that another tracer is writing it.
+var ErrRunExists = errors.New("run id is taken")
+
+// File is one published part.
+type File struct {
+	Path   string `json:"path"` // relative to the dataset
+	Rows   int64  `json:"rows"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"`
+
+	tmp    string // where it stands until it is published
+	shared bool   // another run may publish the same contents first; then its file serves
+}
+
+// Manifest says which files a run published; it is written last, so a run without one is not committed.
+type Manifest struct {
+	RunID         string        `json:"run_id"`
+	Host          string        `json:"host"`
+	SchemaVersion string        `json:"schema_version"`
+	Tracer        string        `json:"tracer"`
+	Status        schema.Status `json:"status"`
+	Files         []File        `json:"files"`
+}
+
+// runIDs stand in file names and partition paths.
+var runIDs = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+// CheckRunID refuses run ids that do not fit into a file name.
+func CheckRunID(id string) error {
+	if !runIDs.MatchString(id) {
+		return fmt.Errorf("run id %q: use letters, digits, '.', '_' and '-', at most 100, beginning with a letter or digit", id)
+	}
+	return nil
+}
+
+// dataset is a folder that runs are written into.
+type dataset struct {
+	root string
+	run  string // <run_id>-<host>
+}
+
+func (d dataset) tmp() string      { return filepath.Join(d.root, "_tracer", "tmp", d.run) }
+func (d dataset) manifest() string { return filepath.Join(d.root, "_tracer", "commits", d.run+".json") }
+
+// claim makes the run's own temporary folder, or says that the run id is taken.
+func (d dataset) claim() error {
+	for _, dir := range []string{filepath.Dir(d.tmp()), filepath.Dir(d.manifest())} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("making the dataset's folders: %w", err)
+		}
+	}
+	if _, err := os.Stat(d.manifest()); err == nil {
+		return fmt.Errorf("%w: %s holds it; choose another --run-id or --out", ErrRunExists, d.manifest())
+	}
+	err := os.Mkdir(d.tmp(), 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: %s is being written, or was left by a run that broke off; choose another --run-id, or remove that folder", ErrRunExists, d.tmp())
+	}
+	if err != nil {
+		return fmt.Errorf("claiming run %s: %w", d.run, err)
+	}
+	return nil
+}
+
+// publish moves finished files into place, each whole, and writes the manifest last.
+func (d dataset) publish(m *Manifest) error {
+	placed := m.Files[:0]
+	for _, f := range m.Files {
+		err := d.place(f)
+		if f.shared && errors.Is(err, ErrRunExists) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		placed = append(placed, f)
+	}
+	m.Files = placed
+	body, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing the manifest: %w", err)
+	}
+	tmp := filepath.Join(d.tmp(), "manifest")
+	if err := writeSynced(tmp, append(body, '\n')); err != nil {
+		return fmt.Errorf("writing the manifest: %w", err)
+	}
+	if err := d.place(File{Path: filepath.Join("_tracer", "commits", d.run+".json"), tmp: tmp}); err != nil {
+		return err
+	}
+	return os.RemoveAll(d.tmp())
+}
+
+// place renames one finished file to where readers look, never over another.
+func (d dataset) place(f File) error {
+	to := filepath.Join(d.root, f.Path)
+	dir := filepath.Dir(to)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("publishing %s: %w", f.Path, err)
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old filesystems: link is as exclusive
+		if err = os.Link(f.tmp, to); err == nil {
+			err = os.Remove(f.tmp)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: %s stands there already", ErrRunExists, f.Path)
+	}
+	if err != nil {
+		return fmt.Errorf("publishing %s: %w", f.Path, err)
+	}
+	return syncDir(dir)
+}
+
+func (d dataset) abandon() error { return os.RemoveAll(d.tmp()) }
+
+func writeSynced(path string, body []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(body); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// syncDir makes a rename survive a power cut.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("syncing %s: %w", dir, err)
+	}
+	err = f.Sync()
+	if errors.Is(err, unix.EINVAL) { // some network filesystems know no fsync of a folder
+		err = nil
+	}
+	return errors.Join(err, f.Close())
+}
+
+// has says whether a published file stands there.
+func (d dataset) has(path string) bool {
+	_, err := os.Stat(filepath.Join(d.root, path))
+	return err == nil
+}

@@ -1,0 +1,24 @@
+package schema
+
+import "github.com/apache/arrow/go/v17/arrow"
+
+// Prompts is the table of corpora: what the runs sent.
+var Prompts = Table[Prompt]{
+	Name:    "prompts",
+	Doc:     "one row per prompt of a corpus",
+	SortKey: "prompt_id",
+	Columns: []Column[Prompt]{
+		{Name: "prompt_id", Type: typeString, Doc: "unique in its corpus", bind: required(func(p *Prompt) string { return p.ID })},
+		{Name: "workload", Type: typeString, Encoding: Dictionary, Doc: "prefill or decode", bind: required(func(p *Prompt) string { return string(p.Workload) })},
+		{Name: "target_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "the size asked for: of the prompt (prefill) or of the answer (decode)", bind: required(func(p *Prompt) int32 { return p.TargetTokens })},
+		{Name: "element", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "what a decode prompt asks a story about", bind: optional(func(p *Prompt) Opt[string] { return named(p.Element) })},
+		{Name: "text", Type: typeString, Doc: "as sent, before any chat template", bind: required(func(p *Prompt) string { return p.Text })},
+		{Name: "text_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "of text, by tokenizer", bind: required(func(p *Prompt) int32 { return p.TextTokens })},
+		{Name: "tokenizer", Type: typeString, Encoding: Dictionary, Doc: "what counted text_tokens", bind: required(func(p *Prompt) string { return p.Tokenizer })},
+		{Name: "max_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "bound sent with the request", bind: required(func(p *Prompt) int32 { return p.MaxTokens })},
+		{Name: "exact_length", Type: typeBool, Doc: "exactly max_tokens were asked for", bind: required(func(p *Prompt) bool { return p.ExactLength })},
+		{Name: "source", Type: typeString, Encoding: Dictionary, Doc: "builtin, nebula or file", bind: required(func(p *Prompt) string { return p.Source })},
+		{Name: "sha256", Type: typeString, Doc: "of text, hexadecimal", bind: required(func(p *Prompt) string { return p.SHA256 })},
+		{Name: "created", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "when the prompt was made", bind: required(func(p *Prompt) arrow.Timestamp { return instant(p.CreatedUnixMS * 1e6) })},
+	},
+}

@@ -1,0 +1,65 @@
+package schema
+
+import "time"
+
+// Reading is one look at one board: the sensors read between StartNS and EndNS. It holds no pointers, so that a ring of
+// readings costs the garbage collector nothing.
+type Reading struct {
+	Board   int32 // position in the run's list of boards
+	StartNS int64 // CLOCK_MONOTONIC before the first call
+	EndNS   int64 // CLOCK_MONOTONIC after the last call
+
+	PowerInstantW  Opt[float32] // field 186
+	PowerAverageW  Opt[float32] // field 185
+	PowerIsNew     Opt[bool]    // absent on the first reading and where power was not read
+	EnergyTotalJ   Opt[float64] // field 83, J since the driver was loaded
+	PowerLimitW    Opt[float32]
+	GPUUtilPct     Opt[int32]
+	MemoryUtilPct  Opt[int32]
+	SMActive       Opt[float64] // GPM, 0 to 1
+	TensorActive   Opt[float64] // GPM, 0 to 1
+	DRAMActive     Opt[float64] // GPM, 0 to 1
+	SMClockMHz     Opt[int32]
+	MemoryClockMHz Opt[int32]
+	TemperatureC   Opt[int32]
+	MemoryTempC    Opt[int32]
+	PState         Opt[int32]
+	MemoryUsedB    Opt[int64]
+	Throttle       Opt[int64] // bitmask of nvmlClocksEventReasons
+}
+
+// MidNS is the instant that the reading stands for.
+func (r *Reading) MidNS() int64 { return r.StartNS + (r.EndNS-r.StartNS)/2 }
+
+// Board is what stays the same about one GPU during a run.
+type Board struct {
+	Index        int32  // NVML index
+	UUID         string // GPU-… or sim-…: the key of the board everywhere
+	Name         string // exact; begins with "sim-" where the board is simulated
+	Architecture string // ampere, ada, hopper, …; unknown where NVML does not say
+	PCIBusID     string
+	VBIOS        string
+	Simulated    bool
+
+	MemoryBytes     Opt[int64]
+	PowerLimitW     Opt[float32] // enforced at start
+	MaxSMClockMHz   Opt[int32]
+	MaxMemClockMHz  Opt[int32]
+	Cores           Opt[int32]
+	ECC             Opt[bool]
+	MIG             Opt[bool]
+	PersistenceMode Opt[bool]
+
+	DriverVersion string
+	NVMLVersion   string
+	CUDAVersion   string
+
+	Power Sensor // the instant power sensor
+}
+
+// Sensor is how a board's sensor behaves: a new value every Period, averaged over the Window before it.
+type Sensor struct {
+	Period     time.Duration
+	Window     time.Duration
+	Provenance string // where the two come from: "table:hopper", "calibrated", "unknown"
+}

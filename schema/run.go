@@ -1,0 +1,166 @@
+package schema
+
+import (
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+
+	"github.com/llm-tracer/tracer/internal/clock"
+)
+
+// Status is how a run ended.
+type Status string
+
+// The ends of a run.
+const (
+	StatusComplete    Status = "complete"
+	StatusInterrupted Status = "interrupted"
+)
+
+// Run is what one run of tracer measured, with what.
+type Run struct {
+	ID            string
+	Host          string
+	Command       string // without secrets
+	TracerVersion string
+	GitCommit     string
+	CorpusID      string
+	Seed          int64
+	Kernel        string
+	CPU           string
+	Simulated     bool // the board or the server is simulated
+
+	Model         string // the model asked for
+	Server        string // profile
+	EngineVersion string // by the server's own word
+	Endpoint      string // without credentials
+	Concurrency   int32
+
+	PeriodAsked time.Duration // 0: chosen by tracer
+	Status      Status
+	Start, End  clock.Pair
+
+	Requests    int32 // attempts, warm-up included
+	Succeeded   int32
+	Failed      int32
+	Interrupted int32
+	Invalid     int32
+}
+
+// Sampling is how well one board was sampled during a run.
+type Sampling struct {
+	PowerPeriod time.Duration // planned, instant power
+	AchievedHz  float64       // readings taken over the run's length
+	Readings    int64
+	Dropped     int64 // taken, and lost to a full ring
+	MissedTicks int64 // slots of the plan in which no reading was taken
+	LatenessP50 time.Duration
+	LatenessP99 time.Duration
+	LatenessMax time.Duration
+	ReadCostP50 time.Duration
+	ReadCostP99 time.Duration
+	IdlePowerW  Opt[float64] // mean instant power over the idle baseline
+	Lost        bool         // the board stopped answering during the run
+}
+
+// RunBoard is one row of the runs table.
+type RunBoard struct {
+	Run   *Run
+	Board *Board
+	Sampling
+}
+
+// ClockStepNS is how far the wall clock moved against the monotonic one during the run.
+func (r *Run) ClockStepNS() int64 {
+	return (r.End.WallNS - r.Start.WallNS) - (r.End.MonotonicNS - r.Start.MonotonicNS)
+}
+
+// Runs is the table of runs.
+var Runs = Table[RunBoard]{
+	Name:    "runs",
+	Doc:     "one row per run and GPU: what was measured, with what, how well",
+	SortKey: "run_id,gpu_uuid",
+	Columns: []Column[RunBoard]{
+		text("run_id", "the run", func(r *RunBoard) string { return r.Run.ID }),
+		text("host", "the machine that measured", func(r *RunBoard) string { return r.Run.Host }),
+		text("status", "complete, interrupted or recovered", func(r *RunBoard) string { return string(r.Run.Status) }),
+		{Name: "simulated", Type: typeBool, Doc: "the board or the server is simulated", bind: required(func(r *RunBoard) bool { return r.Run.Simulated })},
+		text("command", "the command line, without secrets", func(r *RunBoard) string { return r.Run.Command }),
+		text("tracer_version", "of the program", func(r *RunBoard) string { return r.Run.TracerVersion }),
+		text("schema_version", "of the dataset", func(*RunBoard) string { return Version }),
+		optText("git_commit", "that the program was built from", func(r *RunBoard) string { return r.Run.GitCommit }),
+		text("corpus_id", "the corpus sent: file name under prompts/, hash of its contents", func(r *RunBoard) string { return r.Run.CorpusID }),
+		{Name: "seed", Type: typeInt64, Encoding: Delta, Doc: "of corpus and order", bind: required(func(r *RunBoard) int64 { return r.Run.Seed })},
+		{Name: "start_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "wall clock at start", bind: required(func(r *RunBoard) arrow.Timestamp { return instant(r.Run.Start.WallNS) })},
+		{Name: "end_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "wall clock at end", bind: required(func(r *RunBoard) arrow.Timestamp { return instant(r.Run.End.WallNS) })},
+		whole("start_monotonic_ns", "ns", "CLOCK_MONOTONIC, read together with start_timestamp", func(r *RunBoard) int64 { return r.Run.Start.MonotonicNS }),
+		whole("end_monotonic_ns", "ns", "CLOCK_MONOTONIC, read together with end_timestamp", func(r *RunBoard) int64 { return r.Run.End.MonotonicNS }),
+		whole("clock_step_ns", "ns", "how far the wall clock moved against CLOCK_MONOTONIC during the run", func(r *RunBoard) int64 { return r.Run.ClockStepNS() }),
+		text("kernel", "of the host", func(r *RunBoard) string { return r.Run.Kernel }),
+		optText("cpu", "of the host", func(r *RunBoard) string { return r.Run.CPU }),
+		text("llm_name", "the model asked for", func(r *RunBoard) string { return r.Run.Model }),
+		text("server", "profile of the model server", func(r *RunBoard) string { return r.Run.Server }),
+		optText("engine_version", "by the server's own word", func(r *RunBoard) string { return r.Run.EngineVersion }),
+		text("endpoint", "base URL, without credentials", func(r *RunBoard) string { return r.Run.Endpoint }),
+		{Name: "concurrency", Type: typeInt32, Encoding: Delta, Doc: "requests kept in flight", bind: required(func(r *RunBoard) int32 { return r.Run.Concurrency })},
+		{Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index", bind: required(func(r *RunBoard) int32 { return r.Board.Index })},
+		text("gpu_uuid", "the board", func(r *RunBoard) string { return r.Board.UUID }),
+		text("gpu_name", "exact product name; begins with sim- where simulated", func(r *RunBoard) string { return r.Board.Name }),
+		text("gpu_architecture", "as tracer's tables name it", func(r *RunBoard) string { return r.Board.Architecture }),
+		optText("pci_bus_id", "of the board", func(r *RunBoard) string { return r.Board.PCIBusID }),
+		optText("vbios_version", "of the board", func(r *RunBoard) string { return r.Board.VBIOS }),
+		optText("driver_version", "of the NVIDIA driver", func(r *RunBoard) string { return r.Board.DriverVersion }),
+		optText("nvml_version", "of the library", func(r *RunBoard) string { return r.Board.NVMLVersion }),
+		optText("cuda_version", "that the driver supports", func(r *RunBoard) string { return r.Board.CUDAVersion }),
+		{Name: "memory_bytes", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "bytes", Doc: "of the board", bind: optional(func(r *RunBoard) Opt[int64] { return r.Board.MemoryBytes })},
+		{Name: "power_limit_w", Type: typeFloat32, Nullable: true, Unit: "W", Doc: "enforced at start", bind: optional(func(r *RunBoard) Opt[float32] { return r.Board.PowerLimitW })},
+		{Name: "max_sm_clock_mhz", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "MHz", Doc: "of the board", bind: optional(func(r *RunBoard) Opt[int32] { return r.Board.MaxSMClockMHz })},
+		{Name: "max_memory_clock_mhz", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "MHz", Doc: "of the board", bind: optional(func(r *RunBoard) Opt[int32] { return r.Board.MaxMemClockMHz })},
+		{Name: "cores", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "CUDA cores", bind: optional(func(r *RunBoard) Opt[int32] { return r.Board.Cores })},
+		yesNo("ecc", "error correction is on", func(r *RunBoard) Opt[bool] { return r.Board.ECC }),
+		yesNo("mig", "the board is partitioned: utilisation is unsupported and power is the whole board's", func(r *RunBoard) Opt[bool] { return r.Board.MIG }),
+		yesNo("persistence_mode", "the driver stays loaded", func(r *RunBoard) Opt[bool] { return r.Board.PersistenceMode }),
+		length("period_asked_s", "0 where tracer chose", func(r *RunBoard) time.Duration { return r.Run.PeriodAsked }),
+		length("period_planned_s", "between readings of instant power", func(r *RunBoard) time.Duration { return r.PowerPeriod }),
+		{Name: "readings_per_s", Type: typeFloat64, Unit: "Hz", Doc: "achieved", bind: required(func(r *RunBoard) float64 { return r.AchievedHz })},
+		length("sensor_period_s", "update period of instant power", func(r *RunBoard) time.Duration { return r.Board.Power.Period }),
+		length("sensor_window_s", "averaging window of instant power", func(r *RunBoard) time.Duration { return r.Board.Power.Window }),
+		text("sensor_provenance", "where period and window come from", func(r *RunBoard) string { return r.Board.Power.Provenance }),
+		whole("readings", "", "taken", func(r *RunBoard) int64 { return r.Readings }),
+		whole("readings_dropped", "", "taken, and lost to a full ring", func(r *RunBoard) int64 { return r.Dropped }),
+		whole("ticks_missed", "", "slots of the plan in which no reading was taken", func(r *RunBoard) int64 { return r.MissedTicks }),
+		length("lateness_p50_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP50 }),
+		length("lateness_p99_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP99 }),
+		length("lateness_max_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessMax }),
+		length("read_cost_p50_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP50 }),
+		length("read_cost_p99_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP99 }),
+		{Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",
+			bind: optional(func(r *RunBoard) Opt[float64] { return r.IdlePowerW })},
+		{Name: "board_lost", Type: typeBool, Doc: "the board stopped answering during the run", bind: required(func(r *RunBoard) bool { return r.Lost })},
+		whole("requests", "", "attempts, warm-up included", func(r *RunBoard) int64 { return int64(r.Run.Requests) }),
+		whole("requests_succeeded", "", "complete answers", func(r *RunBoard) int64 { return int64(r.Run.Succeeded) }),
+		whole("requests_failed", "", "errors", func(r *RunBoard) int64 { return int64(r.Run.Failed) }),
+		whole("requests_interrupted", "", "in flight when the run was stopped", func(r *RunBoard) int64 { return int64(r.Run.Interrupted) }),
+		whole("requests_invalid", "", "with a reason code, whatever their outcome", func(r *RunBoard) int64 { return int64(r.Run.Invalid) }),
+	},
+}
+
+func text(name, doc string, get func(*RunBoard) string) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeString, Doc: doc, bind: required(get)}
+}
+
+func optText(name, doc string, get func(*RunBoard) string) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeString, Nullable: true, Doc: doc, bind: optional(func(r *RunBoard) Opt[string] { return named(get(r)) })}
+}
+
+func whole(name, unit, doc string, get func(*RunBoard) int64) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeInt64, Unit: unit, Doc: doc, Encoding: Delta, bind: required(get)}
+}
+
+func yesNo(name, doc string, get func(*RunBoard) Opt[bool]) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeBool, Nullable: true, Doc: doc, bind: optional(get)}
+}
+
+func length(name, doc string, get func(*RunBoard) time.Duration) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeFloat64, Unit: "s", Doc: doc, bind: required(func(r *RunBoard) float64 { return get(r).Seconds() })}
+}

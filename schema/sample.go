@@ -1,0 +1,118 @@
+package schema
+
+import (
+	"github.com/apache/arrow/go/v17/arrow"
+
+	"github.com/llm-tracer/tracer/internal/clock"
+)
+
+// Sample is a reading that knows its stage and, where one request alone had the board, its request.
+type Sample struct {
+	Reading
+	Run        *Run
+	Board      *Board
+	Stage      Stage
+	Span       *Span    // nil when idle, and when several requests share the board
+	Workload   Workload // empty when idle, and when requests of both workloads share the board
+	Warmup     bool
+	Concurrent int32 // requests in flight
+}
+
+func ofSpan[T any](get func(*Span) Opt[T]) func(*Sample) Opt[T] {
+	return func(s *Sample) Opt[T] {
+		if s.Span == nil {
+			return Opt[T]{}
+		}
+		return get(s.Span)
+	}
+}
+
+// Samples is the table of labelled readings.
+var Samples = Table[Sample]{
+	Name:    "samples",
+	Doc:     "one row per GPU and reading",
+	SortKey: "gpu_uuid,timestamp",
+	Columns: []Column[Sample]{
+		{Name: "timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC",
+			Doc:  "midpoint of the reading on the wall clock, derived from monotonic_ns through the run's first clock pair, so that it never steps",
+			bind: required(func(s *Sample) arrow.Timestamp { return instant(clock.Wall(s.MidNS()).UnixNano()) })},
+		{Name: "monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns",
+			Doc:  "the same instant on the host's CLOCK_MONOTONIC, shared with requests",
+			bind: required(func(s *Sample) int64 { return s.MidNS() })},
+		{Name: "run_id", Type: typeString, Encoding: Constant, Doc: "the run that took the reading",
+			constant: func(s *Sample) string { return s.Run.ID }},
+		{Name: "host", Type: typeString, Encoding: Constant, Doc: "the machine that the board is in",
+			constant: func(s *Sample) string { return s.Run.Host }},
+		{Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index; may change across reboots, gpu_uuid does not",
+			bind: required(func(s *Sample) int32 { return s.Board.Index })},
+		{Name: "gpu_uuid", Type: typeString, Encoding: Constant, Doc: "the board",
+			constant: func(s *Sample) string { return s.Board.UUID }},
+		{Name: "gpu_name", Type: typeString, Encoding: Constant, OTel: "OTel hw.name", Doc: "exact product name; begins with sim- where the board is simulated",
+			constant: func(s *Sample) string { return s.Board.Name }},
+		{Name: "llm_name", Type: typeString, Encoding: Constant, OTel: "OTel gen_ai.request.model", Doc: "exact name of the model that the run asked for",
+			constant: func(s *Sample) string { return s.Run.Model }},
+		{Name: "inference_stage", Type: typeString, Encoding: Constant,
+			Doc:      "prefill, decode, mixed (overlapping requests in different stages) or idle (baseline, gaps, queueing); same as the partition key",
+			constant: func(s *Sample) string { return string(s.Stage) }},
+		{Name: "workload", Type: typeString, Nullable: true, Encoding: Dictionary,
+			Doc:  "prefill or decode: the kind of prompt in flight; NULL when idle, or when both kinds are in flight",
+			bind: optional(func(s *Sample) Opt[string] { return named(string(s.Workload)) })},
+		{Name: "prompt_id", Type: typeString, Nullable: true, Encoding: Dictionary,
+			Doc:  "the prompt that the board was working on; NULL when idle, or when several requests shared the board",
+			bind: optional(ofSpan(func(p *Span) Opt[string] { return named(p.Prompt.ID) }))},
+		{Name: "request_id", Type: typeString, Nullable: true, Encoding: Dictionary,
+			Doc:  "the request that the board was working on; NULL like prompt_id",
+			bind: optional(ofSpan(func(p *Span) Opt[string] { return named(p.RequestID) }))},
+		{Name: "input_tokens", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens", OTel: "OTel gen_ai.usage.input_tokens",
+			Doc:  "the request's prompt as the server counted it",
+			bind: optional(ofSpan(func(p *Span) Opt[int32] { return p.InputTokens }))},
+		{Name: "output_tokens_requested", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens",
+			Doc:  "the answer's length as asked for",
+			bind: optional(ofSpan(func(p *Span) Opt[int32] { return p.OutputTokensRequested }))},
+		{Name: "concurrent_requests", Type: typeInt32, Encoding: Delta, Doc: "requests in flight at that instant, queueing ones included",
+			bind: required(func(s *Sample) int32 { return s.Concurrent })},
+		{Name: "warmup", Type: typeBool, Doc: "the request in flight was a warm-up",
+			bind: required(func(s *Sample) bool { return s.Warmup })},
+		{Name: "power_instant_w", Type: typeFloat32, Nullable: true, Unit: "W", Doc: "instant power, NVML field 186; repeats until the sensor updates",
+			bind: optional(func(s *Sample) Opt[float32] { return s.PowerInstantW })},
+		{Name: "power_average_w", Type: typeFloat32, Nullable: true, Unit: "W", OTel: "DCGM POWER_USAGE",
+			Doc:  "average power, NVML field 185; on most boards over the last second",
+			bind: optional(func(s *Sample) Opt[float32] { return s.PowerAverageW })},
+		{Name: "power_is_new", Type: typeBool, Nullable: true, Doc: "power_instant_w differs from the board's reading before: the sensor updated in between",
+			bind: optional(func(s *Sample) Opt[bool] { return s.PowerIsNew })},
+		{Name: "energy_total_j", Type: typeFloat64, Nullable: true, Unit: "J", OTel: "DCGM TOTAL_ENERGY_CONSUMPTION, there in mJ",
+			Doc:  "the board's own energy counter since its driver was loaded, NVML field 83",
+			bind: optional(func(s *Sample) Opt[float64] { return s.EnergyTotalJ })},
+		{Name: "gpu_utilization_pct", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "%", OTel: "DCGM GPU_UTIL; not OTel's ratio",
+			Doc:  "share of the sensor's last period (about 0.2 s) in which any kernel ran",
+			bind: optional(func(s *Sample) Opt[int32] { return s.GPUUtilPct })},
+		{Name: "memory_utilization_pct", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "%",
+			OTel: "DCGM MEM_COPY_UTIL; not OTel hw.gpu.memory.utilization, which is used/limit",
+			Doc:  "share of the sensor's last period in which device memory was read or written",
+			bind: optional(func(s *Sample) Opt[int32] { return s.MemoryUtilPct })},
+		{Name: "sm_active_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "GPM SM utilisation, Hopper and later",
+			bind: optional(func(s *Sample) Opt[float64] { return s.SMActive })},
+		{Name: "tensor_active_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "GPM any-tensor utilisation, Hopper and later",
+			bind: optional(func(s *Sample) Opt[float64] { return s.TensorActive })},
+		{Name: "dram_active_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "GPM DRAM bandwidth utilisation, Hopper and later",
+			bind: optional(func(s *Sample) Opt[float64] { return s.DRAMActive })},
+		{Name: "sm_clock_mhz", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "MHz", Doc: "SM clock",
+			bind: optional(func(s *Sample) Opt[int32] { return s.SMClockMHz })},
+		{Name: "memory_clock_mhz", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "MHz", Doc: "memory clock",
+			bind: optional(func(s *Sample) Opt[int32] { return s.MemoryClockMHz })},
+		{Name: "temperature_c", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "°C", Doc: "GPU die",
+			bind: optional(func(s *Sample) Opt[int32] { return s.TemperatureC })},
+		{Name: "memory_temperature_c", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "°C", Doc: "device memory",
+			bind: optional(func(s *Sample) Opt[int32] { return s.MemoryTempC })},
+		{Name: "pstate", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "performance state: 0 is the fastest, 15 the slowest",
+			bind: optional(func(s *Sample) Opt[int32] { return s.PState })},
+		{Name: "memory_used_bytes", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "bytes", Doc: "device memory in use",
+			bind: optional(func(s *Sample) Opt[int64] { return s.MemoryUsedB })},
+		{Name: "power_limit_w", Type: typeFloat32, Nullable: true, Encoding: Dictionary, Unit: "W", Doc: "enforced power limit",
+			bind: optional(func(s *Sample) Opt[float32] { return s.PowerLimitW })},
+		{Name: "throttle_reasons", Type: typeInt64, Nullable: true, Encoding: Delta, Doc: "bitmask of nvmlClocksEventReasons: why clocks are held down",
+			bind: optional(func(s *Sample) Opt[int64] { return s.Throttle })},
+		{Name: "read_duration_us", Type: typeInt32, Encoding: Delta, Unit: "µs", Doc: "how long the reading took",
+			bind: required(func(s *Sample) int32 { return int32((s.EndNS - s.StartNS) / 1000) })},
+	},
+}
