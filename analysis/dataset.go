@@ -1,0 +1,114 @@
+// Package analysis opens a dataset and says what is in it. It reads the files that were published, never what a run still
+// holds in memory: a summary printed after a run is also a check that the run can be read back.
+package analysis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/apache/arrow/go/v17/parquet/file"
+	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+	parquetschema "github.com/apache/arrow/go/v17/parquet/schema"
+)
+
+// Dataset is a folder that tracer wrote.
+type Dataset struct {
+	Dir string
+}
+
+// Files lists a table's published files of one run.
+func (d Dataset) Files(table, runID string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(filepath.Join(d.Dir, table), func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if ok, _ := filepath.Match(runID+"-*.parquet", e.Name()); ok && !e.IsDir() {
+			files = append(files, path)
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", table, err)
+	}
+	return files, nil
+}
+
+// scan reads the named columns of one file, batch by batch; each gets the columns in the order of their names.
+func scan(path string, columns []string, each func([]arrow.Array) error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	r, err := file.NewParquetReader(f)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	defer r.Close() //nolint:errcheck // read only
+	var indices []int
+	for _, name := range columns {
+		i, ok := leaf(r.MetaData().Schema, name)
+		if !ok {
+			return fmt.Errorf("reading %s: it has no column %s", path, name)
+		}
+		indices = append(indices, i)
+	}
+	rows, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{BatchSize: 1 << 16}, memory.DefaultAllocator)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	batches, err := rows.GetRecordReader(context.Background(), indices, nil)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	defer batches.Release()
+	for batches.Next() {
+		record := batches.Record()
+		arrays := make([]arrow.Array, len(columns))
+		for i, name := range columns {
+			at := record.Schema().FieldIndices(name)
+			arrays[i] = record.Column(at[0])
+		}
+		if err := each(arrays); err != nil {
+			return err
+		}
+	}
+	if err := batches.Err(); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	return nil
+}
+
+// leaf is the Parquet column that holds a column's values: for a list, its elements.
+func leaf(s *parquetschema.Schema, name string) (int, bool) {
+	for i := range s.NumColumns() {
+		if s.ColumnRoot(i).Name() == name {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// text is the string at a row; readers give strings or dictionaries of them.
+func text(a arrow.Array, i int) string {
+	switch a := a.(type) {
+	case *array.String:
+		return a.Value(i)
+	case *array.Dictionary:
+		return a.Dictionary().(*array.String).Value(a.GetValueIndex(i))
+	default:
+		return ""
+	}
+}
