@@ -45,3 +45,13 @@ func markOverlaps(requests []schema.Request) {
 		}
 	}
 }
+
+// FirstError is the message of the first request that failed, for the screen; empty when none did.
+func (p *Pipeline) FirstError() string {
+	for i := range p.requests {
+		if r := &p.requests[i]; r.ErrorType != "" && r.ErrorType != schema.ErrorInterrupted {
+			return r.ErrorType + ": " + r.ErrorMessage
+		}
+	}
+	return ""
+}

@@ -11,17 +11,13 @@ import (
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
-	"github.com/apache/arrow/go/v17/parquet"
-	"github.com/apache/arrow/go/v17/parquet/compress"
-	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 
 	"github.com/llm-tracer/tracer/schema"
 )
 
 const (
-	rowGroupRows = 122_880   // DuckDB's own vector batch: smaller groups cost its readers
-	batchRows    = 4096      // fewer at a time halve the encoder's speed
-	partBytes    = 128 << 20 // a part is closed once it is this large
+	batchRows = 4096      // fewer at a time halve the encoder's speed
+	partBytes = 128 << 20 // a part is closed once it is this large
 )
 
 // part is one Parquet file being written under _tracer/tmp.
@@ -29,7 +25,7 @@ type part[R any] struct {
 	path    string // relative to the dataset, where it will be published
 	tmp     *os.File
 	out     *hashed
-	parquet *pqarrow.FileWriter
+	parquet *parquetWriter
 	builder *schema.Builder[R]
 	pending []R
 	rows    int64
@@ -49,42 +45,19 @@ func (h *hashed) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func createPart[R any](t schema.Table[R], tmpDir, path string) (*part[R], error) {
+func createPart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path string) (*part[R], error) {
 	name := strings.ReplaceAll(path, "/", "+") + ".part" // does not end in .parquet: no reader's glob finds it
 	f, err := os.OpenFile(filepath.Join(tmpDir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("creating a part of %s: %w", t.Name, err)
 	}
 	out := &hashed{w: f, sum: sha256.New()}
-	w, err := pqarrow.NewFileWriter(t.WriteSchema(), out, properties(t), pqarrow.DefaultWriterProps())
+	w, err := newParquetWriter(out, t, mem)
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("starting a part of %s: %w", t.Name, err)
 	}
-	return &part[R]{path: path, tmp: f, out: out, parquet: w, builder: t.NewBuilder(memory.DefaultAllocator)}, nil
-}
-
-func properties[R any](t schema.Table[R]) *parquet.WriterProperties {
-	props := []parquet.WriterProperty{
-		parquet.WithCreatedBy("tracer"),
-		parquet.WithVersion(parquet.V2_LATEST),
-		parquet.WithDataPageVersion(parquet.DataPageV2),
-		// The default, repeated, is what hyparquet cannot read; undefined is what DuckDB cannot.
-		parquet.WithRootRepetition(parquet.Repetitions.Required),
-		parquet.WithMaxRowGroupLength(rowGroupRows), // the default keeps 64 Mi rows in memory
-		parquet.WithCompression(compress.Codecs.Zstd),
-		parquet.WithDictionaryDefault(false),
-	}
-	for _, c := range t.Columns {
-		switch c.Encoding {
-		case schema.Dictionary, schema.Constant:
-			props = append(props, parquet.WithDictionaryFor(c.Name, true))
-		case schema.Delta:
-			props = append(props, parquet.WithEncodingFor(c.Name, parquet.Encodings.DeltaBinaryPacked))
-		case schema.Plain:
-		}
-	}
-	return parquet.NewWriterProperties(props...)
+	return &part[R]{path: path, tmp: f, out: out, parquet: w, builder: t.NewBuilder(mem)}, nil
 }
 
 // add takes one row; every batchRows of them are encoded.
@@ -106,7 +79,7 @@ func (p *part[R]) encode() error {
 	p.pending = p.pending[:0]
 	record := p.builder.NewRecord()
 	defer record.Release()
-	if err := p.parquet.WriteBuffered(record); err != nil {
+	if err := p.parquet.write(record); err != nil {
 		return fmt.Errorf("writing %s: %w", p.path, err)
 	}
 	return nil
@@ -121,7 +94,7 @@ func (p *part[R]) finish() (File, error) {
 	if err := p.encode(); err != nil {
 		return File{}, err
 	}
-	if err := p.parquet.Close(); err != nil {
+	if err := p.parquet.close(); err != nil {
 		return File{}, fmt.Errorf("closing %s: %w", p.path, err)
 	}
 	if err := p.tmp.Sync(); err != nil {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline/ring"
 	"github.com/llm-tracer/tracer/schema"
@@ -43,6 +45,7 @@ type partition struct {
 type Pipeline struct {
 	Config
 	dataset dataset
+	batches recycler // of samples only: statistics of plain string columns keep pointing into their batch
 
 	spans     timeline
 	open      []int64          // per worker: when its open request was announced; 0 when it has none
@@ -155,7 +158,7 @@ func (p *Pipeline) file(r *schema.Reading) error {
 	out := p.parts[key]
 	if out == nil {
 		var err error
-		if out, err = createPart(schema.Samples, p.dataset.tmp(), p.samplePath(key)); err != nil {
+		if out, err = createPart(schema.Samples, &p.batches, p.dataset.tmp(), p.samplePath(key)); err != nil {
 			return err
 		}
 		p.parts[key] = out
@@ -259,7 +262,7 @@ func (p *Pipeline) writeTables(boards []schema.RunBoard) error {
 }
 
 func writeTable[R any](p *Pipeline, t schema.Table[R], path string, rows []R) error {
-	out, err := createPart(t, p.dataset.tmp(), path)
+	out, err := createPart(t, memory.DefaultAllocator, p.dataset.tmp(), path)
 	if err != nil {
 		return err
 	}

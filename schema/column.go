@@ -1,12 +1,10 @@
 package schema
 
 import (
-	"encoding/base64"
 	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/flight"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 )
 
@@ -17,8 +15,8 @@ type Encoding int
 const (
 	Plain Encoding = iota
 	Dictionary
-	Delta    // DELTA_BINARY_PACKED, for integers and timestamps
-	Constant // one string in all rows of a file: a dictionary of one
+	Delta     // DELTA_BINARY_PACKED, for integers and timestamps
+	RunLength // strings that stay the same over many rows: run-end encoded in record batches, a dictionary in Parquet
 )
 
 // Column is the one place where a column of table rows R is named, typed, described and given its unit.
@@ -31,8 +29,7 @@ type Column[R any] struct {
 	OTel     string // the OpenTelemetry or DCGM name of the same quantity, where there is one
 	Encoding Encoding
 
-	constant func(*R) string               // of a Constant column
-	bind     func(array.Builder) func([]R) // of any other: ties the column to its builder; the result appends one value per row
+	bind func(array.Builder) func([]R) // of any other: ties the column to its builder; the result appends one value per row
 }
 
 // Table is a set of columns, in the order in which they are written.
@@ -41,23 +38,6 @@ type Table[R any] struct {
 	Doc     string // what one row is
 	SortKey string // columns that each file is sorted by, comma-separated
 	Columns []Column[R]
-}
-
-// WriteSchema is Schema as the Parquet writer takes it: constant columns are dictionaries there, and nullable, because
-// v17 counts a negative number of NULLs in a dictionary column that is not. Neither shows in the file's own schema, which
-// is stored beside the rows as ARROW:schema.
-func (t Table[R]) WriteSchema() *arrow.Schema {
-	logical := t.Schema()
-	fields := logical.Fields()
-	for i, c := range t.Columns {
-		if c.Encoding == Constant {
-			fields[i].Type, fields[i].Nullable = typeConstant, true
-		}
-	}
-	meta := logical.Metadata().ToMap()
-	meta["ARROW:schema"] = base64.StdEncoding.EncodeToString(flight.SerializeSchema(logical, memory.DefaultAllocator))
-	md := arrow.MetadataFrom(meta)
-	return arrow.NewSchema(fields, &md)
 }
 
 // Schema is the table's Arrow schema, with units, descriptions and the sort order as metadata.
@@ -83,58 +63,49 @@ func (t Table[R]) Schema() *arrow.Schema {
 
 // Builder turns rows into record batches: one typed builder per column, fed a slice of rows at a time.
 type Builder[R any] struct {
-	schema  *arrow.Schema
-	columns []columnBuilder[R]
-	rows    int
+	schema   *arrow.Schema
+	builders []array.Builder
+	append   []func([]R)
+	rows     int
 }
 
-type columnBuilder[R any] struct {
-	builder  array.Builder // nil for a constant column
-	constant *constant[R]
-	append   func([]R)
-}
-
-// NewBuilder makes a builder for the table; Release it when done.
+// NewBuilder makes a builder for the table; Release it when done. Its batches hold RunLength columns run-end encoded.
 func (t Table[R]) NewBuilder(mem memory.Allocator) *Builder[R] {
-	b := &Builder[R]{schema: t.WriteSchema(), columns: make([]columnBuilder[R], len(t.Columns))}
+	fields := t.Schema().Fields()
+	b := &Builder[R]{builders: make([]array.Builder, len(fields)), append: make([]func([]R), len(fields))}
 	for i, c := range t.Columns {
-		if c.Encoding == Constant {
-			k := &constant[R]{get: c.constant}
-			b.columns[i] = columnBuilder[R]{constant: k, append: k.append}
-			continue
+		if c.Encoding == RunLength {
+			fields[i].Type = arrow.RunEndEncodedOf(arrow.PrimitiveTypes.Int32, c.Type)
 		}
-		typed := array.NewBuilder(mem, c.Type)
-		b.columns[i] = columnBuilder[R]{builder: typed, append: c.bind(typed)}
+		b.builders[i] = array.NewBuilder(mem, fields[i].Type)
+		b.append[i] = c.bind(b.builders[i])
 	}
+	b.schema = arrow.NewSchema(fields, nil)
 	return b
 }
 
 // Append adds rows to the batch. Columns are filled one after the other, so thousands of rows at a time are best.
 func (b *Builder[R]) Append(rows []R) {
-	for i := range b.columns {
-		b.columns[i].append(rows)
+	for _, add := range b.append {
+		add(rows)
 	}
 	b.rows += len(rows)
 }
 
-// Reserve makes room for rows more, so that appending them allocates nothing.
+// Reserve makes room for rows more, so that appending them allocates nothing but new runs.
 func (b *Builder[R]) Reserve(rows int) {
-	for _, c := range b.columns {
-		if c.builder != nil {
-			c.builder.Reserve(rows)
+	for _, builder := range b.builders {
+		if _, ok := builder.(*array.RunEndEncodedBuilder); !ok {
+			builder.Reserve(rows)
 		}
 	}
 }
 
 // NewRecord closes the batch and begins the next; Release the record when done.
 func (b *Builder[R]) NewRecord() arrow.Record {
-	arrays := make([]arrow.Array, len(b.columns))
-	for i, c := range b.columns {
-		if c.builder == nil {
-			arrays[i] = c.constant.array(b.rows)
-		} else {
-			arrays[i] = c.builder.NewArray()
-		}
+	arrays := make([]arrow.Array, len(b.builders))
+	for i, builder := range b.builders {
+		arrays[i] = builder.NewArray()
 	}
 	record := array.NewRecord(b.schema, arrays, int64(b.rows))
 	for _, a := range arrays {
@@ -146,45 +117,12 @@ func (b *Builder[R]) NewRecord() arrow.Record {
 
 // Release frees the builders.
 func (b *Builder[R]) Release() {
-	for _, c := range b.columns {
-		if c.builder != nil {
-			c.builder.Release()
-		}
+	for _, builder := range b.builders {
+		builder.Release()
 	}
 }
 
-// typeConstant is how a constant column reaches the Parquet writer: one dictionary that never changes, and zeros. In this
-// one case arrow/go/v17 takes a dictionary without hashing every value.
-var typeConstant = &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.BinaryTypes.String}
-
-// constant is a column that has one value in all rows of a file.
-type constant[R any] struct {
-	get  func(*R) string
-	dict arrow.Array
-	zero arrow.Array // indices, for the largest batch so far
-}
-
-func (c *constant[R]) append(rows []R) {
-	if c.dict != nil || len(rows) == 0 {
-		return
-	}
-	b := array.NewStringBuilder(memory.DefaultAllocator)
-	b.Append(c.get(&rows[0]))
-	c.dict = b.NewArray()
-}
-
-func (c *constant[R]) array(rows int) arrow.Array {
-	if c.zero == nil || c.zero.Len() < rows {
-		b := array.NewInt32Builder(memory.DefaultAllocator)
-		b.AppendValues(make([]int32, rows), nil)
-		c.zero = b.NewArray()
-	}
-	indices := array.NewSlice(c.zero, 0, int64(rows))
-	defer indices.Release()
-	return array.NewDictionaryArray(typeConstant, indices, c.dict)
-}
-
-// column gives types that Arrow builders take in bulk.
+// value is what Arrow builders take in bulk.
 type value interface {
 	int32 | int64 | float32 | float64 | bool | string | arrow.Timestamp
 }
@@ -222,7 +160,27 @@ func optional[R any, T value](get func(*R) Opt[T]) func(array.Builder) func([]R)
 	}
 }
 
-// strings binds a list column; an absent list is an empty one.
+// runs binds a RunLength column. An empty string is NULL.
+func runs[R any](get func(*R) string) func(array.Builder) func([]R) {
+	return func(b array.Builder) func([]R) {
+		ree := b.(*array.RunEndEncodedBuilder)
+		values := ree.ValueBuilder().(*array.StringBuilder)
+		return func(rows []R) {
+			for i := 0; i < len(rows); {
+				v, from := get(&rows[i]), i
+				for i++; i < len(rows) && get(&rows[i]) == v; i++ {
+				}
+				if ree.Append(uint64(i - from)); v == "" {
+					values.AppendNull()
+				} else {
+					values.Append(v)
+				}
+			}
+		}
+	}
+}
+
+// stringList binds a list column; an absent list is an empty one.
 func stringList[R any](get func(*R) []string) func(array.Builder) func([]R) {
 	return func(b array.Builder) func([]R) {
 		list := b.(*array.ListBuilder)

@@ -27,6 +27,15 @@ func ofSpan[T any](get func(*Span) Opt[T]) func(*Sample) Opt[T] {
 	}
 }
 
+func nameOf(get func(*Span) string) func(*Sample) string {
+	return func(s *Sample) string {
+		if s.Span == nil {
+			return ""
+		}
+		return get(s.Span)
+	}
+}
+
 // Samples is the table of labelled readings.
 var Samples = Table[Sample]{
 	Name:    "samples",
@@ -39,30 +48,30 @@ var Samples = Table[Sample]{
 		{Name: "monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns",
 			Doc:  "the same instant on the host's CLOCK_MONOTONIC, shared with requests",
 			bind: required(func(s *Sample) int64 { return s.MidNS() })},
-		{Name: "run_id", Type: typeString, Encoding: Constant, Doc: "the run that took the reading",
-			constant: func(s *Sample) string { return s.Run.ID }},
-		{Name: "host", Type: typeString, Encoding: Constant, Doc: "the machine that the board is in",
-			constant: func(s *Sample) string { return s.Run.Host }},
+		{Name: "run_id", Type: typeString, Encoding: RunLength, Doc: "the run that took the reading",
+			bind: runs(func(s *Sample) string { return s.Run.ID })},
+		{Name: "host", Type: typeString, Encoding: RunLength, Doc: "the machine that the board is in",
+			bind: runs(func(s *Sample) string { return s.Run.Host })},
 		{Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index; may change across reboots, gpu_uuid does not",
 			bind: required(func(s *Sample) int32 { return s.Board.Index })},
-		{Name: "gpu_uuid", Type: typeString, Encoding: Constant, Doc: "the board",
-			constant: func(s *Sample) string { return s.Board.UUID }},
-		{Name: "gpu_name", Type: typeString, Encoding: Constant, OTel: "OTel hw.name", Doc: "exact product name; begins with sim- where the board is simulated",
-			constant: func(s *Sample) string { return s.Board.Name }},
-		{Name: "llm_name", Type: typeString, Encoding: Constant, OTel: "OTel gen_ai.request.model", Doc: "exact name of the model that the run asked for",
-			constant: func(s *Sample) string { return s.Run.Model }},
-		{Name: "inference_stage", Type: typeString, Encoding: Constant,
-			Doc:      "prefill, decode, mixed (overlapping requests in different stages) or idle (baseline, gaps, queueing); same as the partition key",
-			constant: func(s *Sample) string { return string(s.Stage) }},
-		{Name: "workload", Type: typeString, Nullable: true, Encoding: Dictionary,
+		{Name: "gpu_uuid", Type: typeString, Encoding: RunLength, Doc: "the board",
+			bind: runs(func(s *Sample) string { return s.Board.UUID })},
+		{Name: "gpu_name", Type: typeString, Encoding: RunLength, OTel: "OTel hw.name", Doc: "exact product name; begins with sim- where the board is simulated",
+			bind: runs(func(s *Sample) string { return s.Board.Name })},
+		{Name: "llm_name", Type: typeString, Encoding: RunLength, OTel: "OTel gen_ai.request.model", Doc: "exact name of the model that the run asked for",
+			bind: runs(func(s *Sample) string { return s.Run.Model })},
+		{Name: "inference_stage", Type: typeString, Encoding: RunLength,
+			Doc:  "prefill, decode, mixed (overlapping requests in different stages) or idle (baseline, gaps, queueing); same as the partition key",
+			bind: runs(func(s *Sample) string { return string(s.Stage) })},
+		{Name: "workload", Type: typeString, Nullable: true, Encoding: RunLength,
 			Doc:  "prefill or decode: the kind of prompt in flight; NULL when idle, or when both kinds are in flight",
-			bind: optional(func(s *Sample) Opt[string] { return named(string(s.Workload)) })},
-		{Name: "prompt_id", Type: typeString, Nullable: true, Encoding: Dictionary,
+			bind: runs(func(s *Sample) string { return string(s.Workload) })},
+		{Name: "prompt_id", Type: typeString, Nullable: true, Encoding: RunLength,
 			Doc:  "the prompt that the board was working on; NULL when idle, or when several requests shared the board",
-			bind: optional(ofSpan(func(p *Span) Opt[string] { return named(p.Prompt.ID) }))},
-		{Name: "request_id", Type: typeString, Nullable: true, Encoding: Dictionary,
+			bind: runs(nameOf(func(p *Span) string { return p.Prompt.ID }))},
+		{Name: "request_id", Type: typeString, Nullable: true, Encoding: RunLength,
 			Doc:  "the request that the board was working on; NULL like prompt_id",
-			bind: optional(ofSpan(func(p *Span) Opt[string] { return named(p.RequestID) }))},
+			bind: runs(nameOf(func(p *Span) string { return p.RequestID }))},
 		{Name: "input_tokens", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens", OTel: "OTel gen_ai.usage.input_tokens",
 			Doc:  "the request's prompt as the server counted it",
 			bind: optional(ofSpan(func(p *Span) Opt[int32] { return p.InputTokens }))},

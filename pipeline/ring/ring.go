@@ -35,18 +35,10 @@ func New[T any](capacity int) *SPSC[T] {
 
 // Push copies v into the queue. It reports false, and counts a drop, when the queue is full.
 func (q *SPSC[T]) Push(v *T) bool {
-	if q.Offer(v) {
-		return true
-	}
-	q.dropped.Add(1)
-	return false
-}
-
-// Offer is Push for a producer that will try again: a full queue counts no drop.
-func (q *SPSC[T]) Offer(v *T) bool {
 	t := q.tail.Load()
 	if t-q.headSeen == uint64(len(q.buf)) {
 		if q.headSeen = q.head.Load(); t-q.headSeen == uint64(len(q.buf)) {
+			q.dropped.Add(1)
 			return false
 		}
 	}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/llm-tracer/tracer/internal/catalog"
+	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/sampler/nvml"
+	"github.com/llm-tracer/tracer/sampler/sim"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+const simPrefix = "sim:"
+
+// boards are what --gpu names: real ones, or simulated ones, never both.
+type boards struct {
+	devices   []sampler.Device
+	simulated []*sim.Board
+	kind      catalog.Board // of the simulated ones
+	close     func()
+}
+
+func (b *boards) facts() []schema.Board {
+	facts := make([]schema.Board, len(b.devices))
+	for i, d := range b.devices {
+		facts[i] = d.Board()
+	}
+	return facts
+}
+
+// openBoards opens what --gpu names. Nothing real is opened for simulated boards, and nothing is simulated unless asked.
+func openBoards(spec string) (*boards, error) {
+	if !strings.Contains(spec, simPrefix) {
+		return openReal(spec)
+	}
+	kind, n, err := simulatedKind(spec)
+	if err != nil {
+		return nil, err
+	}
+	b := &boards{kind: kind, close: func() {}}
+	for i := range n {
+		board := sim.NewBoard(kind, i)
+		b.simulated = append(b.simulated, board)
+		b.devices = append(b.devices, board)
+	}
+	return b, nil
+}
+
+// simulatedKind reads sim:NAME,sim:NAME,…: all of one kind, since one simulated server drives them all.
+func simulatedKind(spec string) (kind catalog.Board, n int, err error) {
+	for part := range strings.SplitSeq(spec, ",") {
+		name, ok := strings.CutPrefix(part, simPrefix)
+		if !ok {
+			return kind, 0, usage("--gpu %s: real and simulated boards cannot be mixed; name either", spec)
+		}
+		found, err := catalog.BoardByName(name)
+		if err != nil {
+			return kind, 0, usage("--gpu %s: %w", spec, err)
+		}
+		if n > 0 && found.Name != kind.Name {
+			return kind, 0, usage("--gpu %s: one simulated server drives all simulated boards, so they must be of one kind", spec)
+		}
+		kind, n = found, n+1
+	}
+	return kind, n, nil
+}
+
+func openReal(spec string) (*boards, error) {
+	library, err := nvml.Open(nvml.Options{})
+	if err != nil {
+		if errors.Is(err, nvml.ErrNoDriver) {
+			err = fmt.Errorf("%w\nEither run on the machine that has the GPU (tracer doctor says what is missing there), or simulate: "+
+				"tracer collect --gpu sim:A10 --endpoint sim", err)
+		}
+		return nil, environment(err)
+	}
+	devices, err := library.Select(spec)
+	if err != nil {
+		_ = library.Close()
+		return nil, usage("--gpu %s: %w", spec, err)
+	}
+	return &boards{devices: devices, close: func() { _ = library.Close() }}, nil
+}

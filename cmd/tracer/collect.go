@@ -1,0 +1,220 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/nebula/corpus"
+	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+type collect struct {
+	Out         string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
+	Endpoint    string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
+	Model       string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
+	Server      string        `placeholder:"NAME" help:"Server profile: vllm, sglang, tgi, llamacpp, ollama, openwebui, trtllm, litellm, generic (default: detected)."`
+	GPU         string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
+	Workload    []string      `default:"prefill,decode" placeholder:"W,…" help:"prefill (long prompts, one-word answers), decode (short prompts, long answers) (default: ${default})."`
+	Sizes       []int         `default:"10,50,100,1000,10000" placeholder:"N,…" help:"Tokens: of the prompt (prefill), of the answer (decode) (default: ${default})."`
+	Prompts     int           `default:"100" placeholder:"N" help:"Prompts of each workload and size (default: ${default})."`
+	Period      string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
+	Concurrency int           `default:"1" placeholder:"N" help:"Requests in flight; more than one makes stages overlap (default: ${default})."`
+	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
+	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
+	RunID       string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
+	Seed        int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
+	APIKeyFile  string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	DryRun      bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
+	JSON        bool          `name:"json" help:"Print the result as JSON."`
+}
+
+// Help is printed under the flags.
+func (*collect) Help() string {
+	return `The main job, against a server on this machine:
+
+  tracer collect --endpoint http://127.0.0.1:8000/v1 --out datasets
+
+Without a GPU, everything simulated and named so:
+
+  tracer collect --gpu sim:A10 --endpoint sim --sizes 10,100,1000 --prompts 2`
+}
+
+// Run collects one trace.
+func (c *collect) Run(t *terminal, l *layers) error {
+	prompts, warmup, err := c.corpus()
+	if err != nil {
+		return err
+	}
+	period, err := c.period()
+	if err != nil {
+		return err
+	}
+	if c.RunID == "" {
+		c.RunID = newRunID()
+	}
+	if err := pipeline.CheckRunID(c.RunID); err != nil {
+		return usage("--run-id: %w", err)
+	}
+	if err := c.checkSimulation(); err != nil {
+		return err
+	}
+	boards, err := openBoards(c.GPU)
+	if err != nil {
+		return err
+	}
+	defer boards.close()
+	plan, err := sampler.PlanFor(boards.facts(), period)
+	if err != nil {
+		return usage("--period %s: %w", c.Period, err)
+	}
+	if c.DryRun {
+		return c.printPlan(t, boards, plan, prompts, warmup)
+	}
+	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, prompts: prompts, warmup: warmup}
+	manifest, err := trace.run()
+	if manifest == nil {
+		return err
+	}
+	return errors.Join(err, c.report(t, trace, manifest))
+}
+
+func (c *collect) simulated() bool { return strings.Contains(c.GPU, simPrefix) }
+
+// checkSimulation refuses halves: a simulated board knows nothing of what a real server does, and the other way round.
+func (c *collect) checkSimulation() error {
+	switch {
+	case c.simulated() && c.Endpoint != "sim":
+		return usage("--gpu %s with --endpoint %s: a simulated board sees only the simulated server's load; add --endpoint sim, or name real boards", c.GPU, c.Endpoint)
+	case !c.simulated() && c.Endpoint == "sim":
+		return usage("--endpoint sim with --gpu %s: the simulated server loads only simulated boards; add --gpu sim:A10, or name a real server", c.GPU)
+	}
+	return nil
+}
+
+func (c *collect) period() (time.Duration, error) {
+	if c.Period == "auto" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(c.Period)
+	if err != nil || d < sampler.MinPeriod {
+		return 0, usage("--period %s: give auto, or a time of at least %v such as 10ms", c.Period, sampler.MinPeriod)
+	}
+	return d, nil
+}
+
+// corpus makes the prompts, in the order in which they are sent, and the warm-up's own: a prompt sent twice could be
+// answered from a prefix cache.
+func (c *collect) corpus() (prompts, warmup []schema.Prompt, err error) {
+	for name, n := range map[string]int{"--prompts": c.Prompts - 1, "--concurrency": c.Concurrency - 1, "--warmup": c.Warmup, "--idle": int(c.Idle)} {
+		if n < 0 {
+			return nil, nil, usage("%s is too small", name)
+		}
+	}
+	spec := corpus.Spec{Sizes: c.Sizes, PerSize: c.Prompts, Seed: uint64(c.Seed), ExactLength: true}
+	for _, w := range c.Workload {
+		workload := schema.Workload(w)
+		if workload != schema.WorkloadPrefill && workload != schema.WorkloadDecode {
+			return nil, nil, usage("--workload %s: there are prefill and decode", w)
+		}
+		spec.Workloads = append(spec.Workloads, workload)
+	}
+	if prompts, err = corpus.Builtin(spec); err != nil {
+		return nil, nil, usage("--sizes: %w", err)
+	}
+	prompts = corpus.Order(prompts, uint64(c.Seed))
+	spec.Sizes, spec.PerSize, spec.Seed = []int{warmupSize(c.Sizes)}, c.Warmup, ^spec.Seed
+	if c.Warmup > 0 {
+		if warmup, err = corpus.Builtin(spec); err != nil {
+			return nil, nil, usage("--sizes: %w", err)
+		}
+	}
+	warmup = corpus.Order(warmup, uint64(c.Seed))[:c.Warmup]
+	for i := range warmup {
+		warmup[i].ID = "warmup-" + warmup[i].ID
+	}
+	return prompts, warmup, nil
+}
+
+// warmupSize is large enough to touch every kernel and small enough not to cost time.
+func warmupSize(sizes []int) int {
+	size := slices.Min(sizes)
+	for _, s := range sizes {
+		if s <= 100 {
+			size = max(size, s)
+		}
+	}
+	return size
+}
+
+// newRunID sorts by time and does not collide with another tracer started in the same second.
+func newRunID() string {
+	var r [3]byte
+	_, _ = rand.Read(r[:]) // never fails
+	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(r[:])
+}
+
+// report prints what was found, read back from the files just published.
+func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
+	summary, err := analysis.Dataset{Dir: c.Out}.Summarize(m.RunID)
+	if err != nil {
+		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
+	}
+	query := fmt.Sprintf("SELECT stage, count(*) AS rows, round(avg(power_instant_w), 1) AS mean_w FROM read_parquet('%s/samples/**/*.parquet', hive_partitioning = true) WHERE run_id = '%s' GROUP BY stage",
+		strings.ReplaceAll(strings.TrimSuffix(c.Out, "/"), "'", "''"), m.RunID)
+	if c.JSON {
+		e := json.NewEncoder(t.out)
+		e.SetIndent("", "  ")
+		return e.Encode(struct {
+			*analysis.Summary
+			Simulated bool              `json:"simulated"`
+			Status    schema.Status     `json:"status"`
+			Dataset   string            `json:"dataset"`
+			Files     []pipeline.File   `json:"files"`
+			Sampling  []schema.Sampling `json:"sampling"`
+			Query     string            `json:"duckdb_query"`
+		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query})
+	}
+	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, c.Out)
+	if tr.record.Simulated {
+		fmt.Fprintln(t.out, "SIMULATED board and server: these numbers describe no real hardware.")
+	}
+	fmt.Fprintln(t.out)
+	if err := summary.Print(t.out); err != nil {
+		return err
+	}
+	s := tr.sampling[0]
+	fmt.Fprintf(t.out, "\nsampling: every %v planned, %.1f readings/s achieved, %d slots missed, %d readings dropped, ticks late by %v p50 / %v p99\n",
+		s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
+	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)
+	return err
+}
+
+// inURL is what a URL must not carry into the dataset: user and password, and a query, which may be a token.
+var inURL = regexp.MustCompile(`://[^/@\s]*@|\?[^\s]*`)
+
+// commandLine is how the run was started. Keys have no flag; credentials within URLs are cut out.
+func commandLine() string {
+	args := slices.Clone(os.Args)
+	for i, a := range args {
+		if strings.Contains(a, "://") {
+			args[i] = inURL.ReplaceAllStringFunc(a, func(m string) string {
+				if strings.HasPrefix(m, "://") {
+					return "://"
+				}
+				return ""
+			})
+		}
+	}
+	return strings.Join(args, " ")
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/goccy/go-yaml"
+	"github.com/joho/godotenv"
+
+	"github.com/llm-tracer/tracer/nebula"
+)
+
+const (
+	dotEnvFile = ".env"
+	yamlFile   = "tracer.yaml"
+	keyName    = "TRACER_API_KEY"
+)
+
+// layers is where flags that are not on the command line come from: the environment, then .env, then tracer.yaml, the
+// last two in the working directory.
+type layers struct {
+	dotEnv map[string]string
+	yaml   map[string]any
+}
+
+func readLayers() (*layers, error) {
+	l := &layers{}
+	var err error
+	if l.dotEnv, err = godotenv.Read(dotEnvFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s cannot be read as KEY=value lines; mend or remove it", dotEnvFile) // its lines may be secrets
+	}
+	text, err := os.ReadFile(yamlFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", yamlFile, err)
+	}
+	if err := yaml.Unmarshal(text, &l.yaml); err != nil {
+		return nil, fmt.Errorf("%s is not a list of flag: value lines: %w", yamlFile, err)
+	}
+	return l, nil
+}
+
+// Validate refuses names in tracer.yaml that are no flag: a typing error there would otherwise go unseen.
+func (l *layers) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	for _, command := range app.Children {
+		for _, flag := range command.Flags {
+			known[flag.Name] = true
+		}
+	}
+	for name := range l.yaml {
+		if !known[name] {
+			return fmt.Errorf("%s: no flag is called %q", yamlFile, name)
+		}
+	}
+	return nil
+}
+
+// Resolve finds a flag's value in the layers.
+func (l *layers) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	name := "TRACER_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+	if v, ok := os.LookupEnv(name); ok {
+		return v, nil
+	}
+	if v, ok := l.dotEnv[name]; ok {
+		return v, nil
+	}
+	switch v := l.yaml[flag.Name].(type) {
+	case nil:
+		return nil, nil //nolint:nilnil // kong's way to say that the flag is not set
+	case []any:
+		parts := make([]string, len(v))
+		for i, p := range v {
+			parts[i] = fmt.Sprint(p)
+		}
+		return strings.Join(parts, ","), nil
+	default:
+		return fmt.Sprint(v), nil
+	}
+}
+
+// key reads the API key from a file, where one is named, or from the environment or .env. It never comes from the command
+// line, which every user of the machine can read.
+func (l *layers) key(file string) (nebula.Key, error) {
+	if file != "" {
+		text, err := readKeyFile(file)
+		if err != nil {
+			return nebula.Key{}, usage("--api-key-file: %w", err)
+		}
+		return nebula.NewKey(text), nil
+	}
+	if v, ok := os.LookupEnv(keyName); ok {
+		return nebula.NewKey(strings.TrimSpace(v)), nil
+	}
+	return nebula.NewKey(strings.TrimSpace(l.dotEnv[keyName])), nil
+}
+
+func readKeyFile(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err == nil && len(strings.TrimSpace(string(text))) == 0 {
+		err = fmt.Errorf("%s is empty", path)
+	}
+	return strings.TrimSpace(string(text)), err
+}

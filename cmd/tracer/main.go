@@ -1,0 +1,157 @@
+// Command tracer traces what an LLM costs a GPU, stage by stage.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/llm-tracer/tracer/internal/catalog"
+	"github.com/llm-tracer/tracer/pipeline"
+)
+
+// The exit codes. Scripts rely on them.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitPartial     = 3
+	exitEnvironment = 4
+	exitConflict    = 5
+	exitInterrupted = 130
+)
+
+// codedError is an error that knows its exit code.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// usage is a mistake in what the user asked for.
+func usage(format string, args ...any) error {
+	return &codedError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// environment is something that the machine lacks.
+func environment(err error) error { return &codedError{exitEnvironment, err} }
+
+// version is set by the build.
+var version = "dev"
+
+type commands struct {
+	Collect collect      `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
+	Doctor  doctor       `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
+	Sim     simulate     `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
+	Version versionPrint `cmd:"" help:"Print the version."`
+}
+
+const description = `Traces what an LLM costs a GPU, stage by stage.
+
+Flags can also be set as TRACER_<FLAG> in the environment or in .env, and by name in tracer.yaml; the command line comes
+first, then the environment, .env, tracer.yaml. The server's API key is TRACER_API_KEY there, or a file.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 partial data, 4 environment, 5 dataset conflict, 130 interrupted and committed.`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the program; testscript calls it too.
+func run(args []string, stdout, stderr io.Writer) (code int) {
+	var c commands
+	exited := -1
+	layers, err := readLayers()
+	if err != nil {
+		fmt.Fprintln(stderr, "tracer:", err)
+		return exitUsage
+	}
+	parser, err := kong.New(&c,
+		kong.Name("tracer"), kong.Description(description), kong.Writers(stdout, stderr), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.Exit(func(code int) { exited = code }), kong.Resolvers(layers),
+		kong.Bind(&terminal{out: stdout, err: stderr}), kong.Bind(layers), kong.Vars{"model": catalog.DefaultModel},
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "tracer:", err)
+		return exitFailure
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if exited >= 0 { // --help has printed itself
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "tracer: %s; see tracer %s--help\n", err, commandOf(args))
+		return exitUsage
+	}
+	if err := ctx.Run(); err != nil {
+		fmt.Fprintln(stderr, "tracer:", err)
+		return exitCode(err)
+	}
+	return exitOK
+}
+
+// commandOf is the command that the arguments begin with, for pointing at its help.
+func commandOf(args []string) string {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return args[0] + " "
+	}
+	return ""
+}
+
+func exitCode(err error) int {
+	var coded *codedError
+	switch {
+	case errors.As(err, &coded):
+		return coded.code
+	case errors.Is(err, pipeline.ErrRunExists):
+		return exitConflict
+	default:
+		return exitFailure
+	}
+}
+
+// terminal is where a command writes: results to out, progress and complaints to err.
+type terminal struct{ out, err io.Writer }
+
+type versionPrint struct{}
+
+// Run prints the version and what the program was built from.
+func (versionPrint) Run(t *terminal) error {
+	_, err := fmt.Fprintln(t.out, "tracer", versionLine())
+	return err
+}
+
+func versionLine() string {
+	if commit := gitCommit(); commit != "" {
+		return version + " (" + commit + ")"
+	}
+	return version
+}
+
+// commit is set by the build where Go's own stamp is switched off.
+var commit = ""
+
+func gitCommit() string {
+	if commit != "" {
+		return commit
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return ""
+}

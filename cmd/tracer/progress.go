@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/sourcegraph/conc"
+	"golang.org/x/term"
+)
+
+const (
+	barEvery  = 200 * time.Millisecond
+	lineEvery = 10 * time.Second
+)
+
+// showProgress reports on the run until the returned function is called: a bar on a terminal, plain lines elsewhere.
+func (t *trace) showProgress() (end func()) {
+	every, draw, finish := lineEvery, t.printLine, func() {}
+	if f, ok := t.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		bar := progressbar.NewOptions(len(t.prompts)+len(t.warmup), progressbar.OptionSetWriter(f), progressbar.OptionShowCount(),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true), progressbar.OptionSetWidth(20),
+			progressbar.OptionThrottle(barEvery/2), progressbar.OptionClearOnFinish())
+		every = barEvery
+		draw = func() {
+			bar.Describe(t.live())
+			_ = bar.Set64(t.schedule.Progress().Done) // the terminal went away
+		}
+		finish = func() { _ = bar.Finish() }
+	}
+	if t.boards.simulated != nil {
+		fmt.Fprintf(t.err, "SIMULATED %s serving %s\n", t.boards.facts()[0].Name, t.record.Model)
+	}
+	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), power every %v\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.devices), t.plan.Power)
+	started, done := time.Now(), make(chan struct{})
+	var owner conc.WaitGroup
+	owner.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				draw()
+			case <-done:
+				finish()
+				p := t.schedule.Progress()
+				fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, p.Total, time.Since(started).Round(time.Second), p.Failed)
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		owner.Wait()
+	}
+}
+
+func (t *trace) printLine() {
+	p := t.schedule.Progress()
+	fmt.Fprintf(t.err, "%d/%d requests, %d failed, %s\n", p.Done, p.Total, p.Failed, t.live())
+}
+
+// live is the boards at this instant.
+func (t *trace) live() string {
+	l := t.sampler.Live()
+	var watts []string
+	for _, b := range l.Boards {
+		switch {
+		case b.Lost:
+			watts = append(watts, "lost")
+		case b.PowerW.OK:
+			watts = append(watts, fmt.Sprintf("%.0f W", b.PowerW.V))
+		default:
+			watts = append(watts, "– W")
+		}
+	}
+	phase := ""
+	if l.Ticks > 0 && t.schedule.Progress().InFlight == 0 {
+		phase = "idle, "
+	}
+	return fmt.Sprintf("%s%s, %d readings, %d dropped", phase, strings.Join(watts, " "), l.Readings, l.Dropped)
+}

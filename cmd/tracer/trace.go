@@ -1,0 +1,338 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sourcegraph/conc"
+
+	"github.com/llm-tracer/tracer/internal/catalog"
+	"github.com/llm-tracer/tracer/internal/clock"
+	"github.com/llm-tracer/tracer/nebula"
+	"github.com/llm-tracer/tracer/nebula/corpus"
+	servesim "github.com/llm-tracer/tracer/nebula/sim"
+	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/ring"
+	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+const (
+	// ringReadings holds eight boards at 1 kHz for eight seconds: longer than any fsync should take.
+	ringReadings = 1 << 16
+	ringSpans    = 16
+	// settle is how long the boards are sampled on after the last request, so that its end has rows on both sides.
+	settle = 500 * time.Millisecond
+)
+
+// errInterrupted is the cause that the first Ctrl-C gives.
+var errInterrupted = errors.New("interrupted")
+
+// trace is one run of collect: the stations, wired together.
+type trace struct {
+	*collect
+	*terminal
+	layers  *layers
+	boards  *boards
+	plan    sampler.Plan
+	period  time.Duration
+	prompts []schema.Prompt
+	warmup  []schema.Prompt
+
+	record   schema.Run
+	client   *nebula.Client
+	sampler  *sampler.Sampler
+	schedule *nebula.Schedule
+	pipeline *pipeline.Pipeline
+	sampling []schema.Sampling
+}
+
+// run collects and commits. The manifest is nil where nothing was committed.
+func (t *trace) run() (*pipeline.Manifest, error) {
+	ctx, stop := context.WithCancelCause(context.Background())
+	defer stop(nil)
+	closeServer, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer closeServer()
+	defer t.client.Close()
+	if err := t.open(); err != nil {
+		return nil, err
+	}
+	release := t.onSignal(stop)
+	defer release()
+	stats, err := t.measure(ctx, stop)
+	var stopped *nebula.StopError
+	if err != nil && !errors.Is(err, errInterrupted) && !errors.As(err, &stopped) && !errors.Is(err, errAllBoardsLost) {
+		return nil, fmt.Errorf("%w\nNothing was published; what was written so far is in %s", err, filepath.Join(t.Out, "_tracer", "tmp"))
+	}
+	manifest, commitErr := t.commit(stats, err)
+	if commitErr != nil {
+		return nil, errors.Join(err, commitErr)
+	}
+	return manifest, t.verdict(err)
+}
+
+var errAllBoardsLost = errors.New("sampling ended early")
+
+// connect finds the server, or starts the simulated one, and fills in what the run is about.
+func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
+	closeServer = func() {}
+	key, err := t.layers.key(t.APIKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed)}
+	if t.Server != "" {
+		if cfg.Profile, err = nebula.ProfileByName(t.Server); err != nil {
+			return nil, usage("--server: %w", err)
+		}
+	}
+	if t.Endpoint == "sim" {
+		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				closeServer()
+			}
+		}()
+	}
+	info, err := nebula.Detect(ctx, cfg)
+	if err != nil {
+		return nil, environment(fmt.Errorf("%w\nStart the server, or name another with --endpoint", err))
+	}
+	cfg.Profile = info.Profile
+	if cfg.Model, err = chooseModel(info, t.Model); err != nil {
+		return nil, err
+	}
+	all := t.pointers(t.warmup, t.prompts)
+	cfg.ContextTokens = nebula.ContextFor(all)
+	if m, ok := info.Find(cfg.Model); ok {
+		cfg.MaxContext = m.MaxContext.V
+	}
+	if t.client, err = nebula.New(cfg); err != nil {
+		return nil, usage("--endpoint: %w", err)
+	}
+	t.record = schema.Run{
+		ID: t.RunID, Host: hostname(), Command: commandLine(), TracerVersion: version, GitCommit: gitCommit(),
+		CorpusID: corpus.Hash(slices.Concat(t.warmup, t.prompts)), Seed: t.Seed, Kernel: kernel(), CPU: cpu(), Simulated: t.anySimulated(),
+		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
+		PeriodAsked: t.period,
+	}
+	return closeServer, nil
+}
+
+// anySimulated is true for boards simulated in this process and for those behind the fake of libnvidia-ml.
+func (t *trace) anySimulated() bool {
+	return slices.ContainsFunc(t.boards.facts(), func(b schema.Board) bool { return b.Simulated })
+}
+
+func (t *trace) startSimulated() (endpoint string, closeServer func(), err error) {
+	name := t.Model
+	if name == "" {
+		name = catalog.DefaultModel
+	}
+	model, err := catalog.ModelByName(name)
+	if err != nil {
+		return "", nil, usage("--model: %w", err)
+	}
+	truth := filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
+	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: truth}, t.boards.simulated)
+}
+
+// chooseModel takes the model asked for, or the only one that there is.
+func chooseModel(info nebula.ServerInfo, asked string) (string, error) {
+	var names []string
+	for _, m := range info.Models {
+		names = append(names, m.ID)
+	}
+	if asked != "" {
+		if _, ok := info.Find(asked); !ok && len(names) > 0 {
+			return "", usage("--model %q: %s lists %q", asked, info.Endpoint, names)
+		}
+		return asked, nil
+	}
+	if len(names) != 1 {
+		return "", usage("%s lists %d models; choose one with --model: %q", info.Endpoint, len(names), names)
+	}
+	return names[0], nil
+}
+
+func (t *trace) pointers(lists ...[]schema.Prompt) []*schema.Prompt {
+	var all []*schema.Prompt
+	for _, list := range lists {
+		for i := range list {
+			all = append(all, &list[i])
+		}
+	}
+	return all
+}
+
+// open claims the run in the dataset and builds the stations.
+func (t *trace) open() (err error) {
+	readings := ring.New[schema.Reading](ringReadings)
+	spans := make([]*ring.SPSC[schema.SpanEvent], t.Concurrency)
+	sinks := make([]nebula.EventSink, t.Concurrency)
+	for i := range spans {
+		spans[i] = ring.New[schema.SpanEvent](ringSpans)
+		sinks[i] = spans[i]
+	}
+	t.record.Start = clock.Read()
+	t.pipeline, err = pipeline.Open(pipeline.Config{
+		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: slices.Concat(t.warmup, t.prompts), Readings: readings, Spans: spans,
+	})
+	if err != nil {
+		return err
+	}
+	if t.sampler, err = sampler.New(t.boards.devices, t.plan, readings); err != nil {
+		return errors.Join(err, t.pipeline.Abandon())
+	}
+	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks}
+	return nil
+}
+
+// measure runs sampler, pipeline and progress beside the schedule, and ends them in the order in which data flows.
+func (t *trace) measure(ctx context.Context, stop context.CancelCauseFunc) (sampler.Stats, error) {
+	sampling, endSampling := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSampling()
+	drained := make(chan struct{})
+	var (
+		readers, writers conc.WaitGroup
+		stats            sampler.Stats
+		samplerErr       error
+		pipelineErr      error
+	)
+	readers.Go(func() {
+		if stats, samplerErr = t.sampler.Run(sampling); samplerErr != nil {
+			stop(fmt.Errorf("%w: %w", errAllBoardsLost, samplerErr))
+		}
+	})
+	writers.Go(func() {
+		if pipelineErr = t.pipeline.Collect(drained); pipelineErr != nil {
+			stop(pipelineErr)
+		}
+	})
+	endProgress := t.showProgress()
+	err := t.send(ctx)
+	endProgress()
+	endSampling()
+	readers.Wait()
+	close(drained)
+	writers.Wait()
+	if pipelineErr != nil {
+		return stats, pipelineErr
+	}
+	return stats, err
+}
+
+// send waits out the idle baseline, sends every prompt, and lets the boards settle.
+func (t *trace) send(ctx context.Context) error {
+	if err := wait(ctx, t.Idle); err != nil {
+		return err
+	}
+	if err := t.schedule.Run(ctx, t.client); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
+	}
+	return wait(ctx, settle)
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// onSignal makes the first signal stop the run, which is then committed, and the second abort it.
+func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	var owner conc.WaitGroup
+	done := make(chan struct{})
+	owner.Go(func() {
+		select {
+		case <-signals:
+		case <-done:
+			return
+		}
+		fmt.Fprintln(t.err, "\ntracer: stopping; what was measured is being committed (again to abort)")
+		stop(errInterrupted)
+		select {
+		case <-signals:
+			_ = t.pipeline.Abandon()
+			fmt.Fprintln(t.err, "tracer: aborted; nothing was committed")
+			os.Exit(exitFailure)
+		case <-done:
+		}
+	})
+	return sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(done)
+		owner.Wait()
+	})
+}
+
+// commit publishes the run.
+func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, error) {
+	t.record.End = clock.Read()
+	t.record.Status = schema.StatusComplete
+	if err != nil {
+		t.record.Status = schema.StatusInterrupted
+	}
+	for _, b := range stats.Boards {
+		s := schema.Sampling{
+			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: stats.Missed,
+			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
+			Lost: b.LostNow,
+		}
+		if stats.Elapsed > 0 {
+			s.AchievedHz = float64(b.Readings) / stats.Elapsed.Seconds()
+		}
+		for _, c := range stats.Cost {
+			if c.Lane == sampler.LanePower {
+				s.ReadCostP50, s.ReadCostP99 = c.P50, c.P99
+			}
+		}
+		t.sampling = append(t.sampling, s)
+	}
+	manifest, err := t.pipeline.Commit(t.sampling, versionLine())
+	if err != nil {
+		return nil, err
+	}
+	return &manifest, nil
+}
+
+// verdict is the error that the run ends with, once it is committed.
+func (t *trace) verdict(err error) error {
+	r := &t.record
+	switch {
+	case errors.Is(err, errInterrupted):
+		return &codedError{exitInterrupted, fmt.Errorf("interrupted after %d requests; they are committed", r.Requests)}
+	case err != nil && r.Succeeded == 0:
+		return environment(err)
+	case err != nil:
+		return &codedError{exitPartial, err}
+	case r.Failed > 0 && r.Succeeded == 0:
+		return fmt.Errorf("all %d requests failed: %s", r.Failed, t.pipeline.FirstError())
+	case r.Failed > 0:
+		return &codedError{exitPartial, fmt.Errorf("%d of %d requests failed, the first with: %s", r.Failed, r.Requests, t.pipeline.FirstError())}
+	}
+	return nil
+}

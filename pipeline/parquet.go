@@ -1,0 +1,255 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/flight"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/apache/arrow/go/v17/parquet"
+	"github.com/apache/arrow/go/v17/parquet/compress"
+	"github.com/apache/arrow/go/v17/parquet/file"
+	"github.com/apache/arrow/go/v17/parquet/metadata"
+	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// rowGroupRows is DuckDB's own batch of vectors; smaller groups cost its readers.
+const rowGroupRows = 122_880
+
+// parquetWriter writes record batches. It is pqarrow's FileWriter with one difference, which is a third of the cost of
+// our rows: a run of equal strings is looked up in the dictionary once, where v17 hashes every value.
+type parquetWriter struct {
+	file   *file.Writer
+	group  file.BufferedRowGroupWriter
+	rows   int64 // in the group
+	runs   []*runColumn
+	ctx    context.Context //nolint:containedctx // pqarrow takes its options through one
+	levels levels
+}
+
+// levels are reusable definition levels: all present, all absent, and a column's own.
+type levels struct{ present, absent, own []int16 }
+
+func newParquetWriter[R any](w io.Writer, t schema.Table[R], mem memory.Allocator) (*parquetWriter, error) {
+	logical, props, arrowProps := t.Schema(), properties(t, mem), pqarrow.DefaultWriterProps()
+	root, err := pqarrow.ToParquet(logical, props, arrowProps)
+	if err != nil {
+		return nil, err
+	}
+	meta := make(metadata.KeyValueMetadata, 0)
+	for key, value := range logical.Metadata().ToMap() {
+		if err := meta.Append(key, value); err != nil {
+			return nil, err
+		}
+	}
+	stored := base64.StdEncoding.EncodeToString(flight.SerializeSchema(logical, memory.DefaultAllocator))
+	if err := meta.Append("ARROW:schema", stored); err != nil { // units and descriptions, for pyarrow
+		return nil, err
+	}
+	present := make([]int16, batchRows)
+	for i := range present {
+		present[i] = 1
+	}
+	return &parquetWriter{
+		file:   file.NewParquetWriter(w, root.Root(), file.WithWriterProps(props), file.WithWriteMetadata(meta)),
+		runs:   make([]*runColumn, len(t.Columns)),
+		ctx:    pqarrow.NewArrowWriteContext(context.Background(), &arrowProps),
+		levels: levels{present: present, absent: make([]int16, batchRows)},
+	}, nil
+}
+
+func properties[R any](t schema.Table[R], mem memory.Allocator) *parquet.WriterProperties {
+	props := []parquet.WriterProperty{
+		parquet.WithAllocator(mem),
+		parquet.WithCreatedBy("tracer"),
+		parquet.WithVersion(parquet.V2_LATEST),
+		parquet.WithDataPageVersion(parquet.DataPageV2),
+		// The default, repeated, is what hyparquet cannot read; undefined is what DuckDB cannot.
+		parquet.WithRootRepetition(parquet.Repetitions.Required),
+		parquet.WithCompression(compress.Codecs.Zstd),
+		parquet.WithDictionaryDefault(false),
+	}
+	for _, c := range t.Columns {
+		switch c.Encoding {
+		case schema.Dictionary, schema.RunLength:
+			props = append(props, parquet.WithDictionaryFor(c.Name, true))
+		case schema.Delta:
+			props = append(props, parquet.WithEncodingFor(c.Name, parquet.Encodings.DeltaBinaryPacked))
+		case schema.Plain:
+		}
+	}
+	return parquet.NewWriterProperties(props...)
+}
+
+// write appends a batch of at most batchRows rows. Groups are whole batches, so they end at rowGroupRows or just after.
+func (w *parquetWriter) write(batch arrow.Record) error {
+	if w.group == nil || w.rows >= rowGroupRows {
+		if err := w.closeGroup(); err != nil {
+			return err
+		}
+		w.group = w.file.AppendBufferedRowGroup()
+		clear(w.runs) // a group has its own dictionaries
+	}
+	for i, a := range batch.Columns() {
+		if err := w.writeColumn(i, a); err != nil {
+			return fmt.Errorf("column %s: %w", batch.ColumnName(i), err)
+		}
+	}
+	w.rows += batch.NumRows()
+	return nil
+}
+
+func (w *parquetWriter) writeColumn(i int, a arrow.Array) error {
+	column, err := w.group.Column(i)
+	if err != nil {
+		return err
+	}
+	nullable := column.Descr().MaxDefinitionLevel() > 0
+	switch a := a.(type) {
+	case *array.RunEndEncoded:
+		if w.runs[i] == nil {
+			w.runs[i] = &runColumn{out: column.(*file.ByteArrayColumnChunkWriter), nullable: nullable, index: map[string]int32{}}
+		}
+		return w.runs[i].write(a, &w.levels)
+	case *array.List:
+		definition, repetition := listLevels(a)
+		return pqarrow.WriteArrowToColumn(w.ctx, column, a.ListValues(), definition, repetition, true)
+	default:
+		return pqarrow.WriteArrowToColumn(w.ctx, column, a, w.levels.of(a, nullable), nil, nullable)
+	}
+}
+
+// of are the definition levels of a flat column; a required one has none.
+func (l *levels) of(a arrow.Array, nullable bool) []int16 {
+	switch {
+	case !nullable:
+		return nil
+	case a.NullN() == 0:
+		return l.present[:a.Len()]
+	case a.NullN() == a.Len():
+		return l.absent[:a.Len()]
+	}
+	l.own = l.own[:0]
+	for i := range a.Len() {
+		if a.IsValid(i) {
+			l.own = append(l.own, 1)
+		} else {
+			l.own = append(l.own, 0)
+		}
+	}
+	return l.own
+}
+
+// listLevels are the levels of a required list of present elements: an element is defined at 2, an empty list at 0; what
+// continues a list repeats at 1.
+func listLevels(a *array.List) (definition, repetition []int16) {
+	for i := range a.Len() {
+		from, to := a.ValueOffsets(i)
+		if from == to {
+			definition, repetition = append(definition, 0), append(repetition, 0)
+		}
+		for k := from; k < to; k++ {
+			definition, repetition = append(definition, 2), append(repetition, min(1, int16(k-from)))
+		}
+	}
+	return definition, repetition
+}
+
+func (w *parquetWriter) closeGroup() error {
+	w.rows = 0
+	if w.group == nil {
+		return nil
+	}
+	return w.group.Close()
+}
+
+// close writes the footer.
+func (w *parquetWriter) close() error {
+	if err := w.closeGroup(); err != nil {
+		return err
+	}
+	return w.file.Close()
+}
+
+// runColumn writes one string column of one row group.
+type runColumn struct {
+	out      *file.ByteArrayColumnChunkWriter
+	nullable bool
+	index    map[string]int32 // of the values in the dictionary
+	scratch  []int32
+}
+
+// dictionaryEncoder is the part of v17's internal encoder that says how many values it holds.
+type dictionaryEncoder interface{ NumEntries() int }
+
+func (c *runColumn) write(a *array.RunEndEncoded, l *levels) error {
+	ends, values := a.RunEndsArr().(*array.Int32), a.Values().(*array.String)
+	from := 0
+	for run := range ends.Len() {
+		n := int(ends.Value(run)) - from
+		from += n
+		var err error
+		if values.IsNull(run) {
+			_, err = c.out.WriteBatch(nil, l.absent[:n], nil)
+		} else {
+			err = c.writeRun(values.Value(run), n, l)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeRun writes n times v: the first through the dictionary encoder, which takes it up, the others as its index.
+func (c *runColumn) writeRun(v string, n int, l *levels) error {
+	present := func(n int) []int16 {
+		if c.nullable {
+			return l.present[:n]
+		}
+		return nil
+	}
+	index, known := c.index[v]
+	if !known {
+		v = strings.Clone(v) // statistics and index keep it; the batch's memory goes back to its allocator
+		if _, err := c.out.WriteBatch([]parquet.ByteArray{parquet.ByteArray(v)}, present(1), nil); err != nil {
+			return err
+		}
+		n--
+	}
+	dictionary, ok := c.out.CurrentEncoder().(dictionaryEncoder)
+	if !ok { // the dictionary outgrew its page: this group goes on without one
+		clear(c.index)
+		rest := make([]parquet.ByteArray, n)
+		for i := range rest {
+			rest[i] = parquet.ByteArray(v)
+		}
+		_, err := c.out.WriteBatch(rest, present(n), nil)
+		return err
+	}
+	if !known {
+		index = int32(dictionary.NumEntries() - 1)
+		c.index[v] = index
+	}
+	if n == 0 {
+		return nil
+	}
+	c.scratch = c.scratch[:0]
+	for range n {
+		c.scratch = append(c.scratch, index)
+	}
+	buffer := memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(c.scratch))
+	data := array.NewData(arrow.PrimitiveTypes.Int32, n, []*memory.Buffer{nil, buffer}, nil, 0, 0)
+	defer data.Release()
+	indices := array.NewInt32Data(data)
+	defer indices.Release()
+	c.out.PageStatistics().IncNumValues(int64(n)) // WriteDictIndices leaves statistics to its caller
+	return c.out.WriteDictIndices(indices, present(n), nil)
+}
