@@ -1,0 +1,65 @@
+# make run, make test: the two that a newcomer needs. Everything that they need, they fetch or build.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := run
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+OUT     ?= build/gpu
+
+# go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
+export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
+
+.PHONY: run build test test-llm test-race bench lint fakenvml gpu snippets clean
+
+## run: build, and trace the built-in simulated board and server into datasets/ (about 2 minutes)
+run: build
+	build/tracer collect --gpu sim:A10 --endpoint sim --sizes 10,50,100,1000 --prompts 2 --out datasets
+
+## build: build/tracer
+build:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o build/tracer ./cmd/tracer
+
+## fakenvml: build/libnvidia-ml.so.1, a fake that shows simulated boards to any program that reads NVML
+fakenvml: build/libnvidia-ml.so.1
+build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
+	mkdir -p build
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -fvisibility=hidden -shared -Wl,-soname,libnvidia-ml.so.1 -o $@ sampler/nvml/fake/*.c -lm
+
+## test: every test, the real model server's and the documentation's snippets included
+test: fakenvml snippets
+	TRACER_LLAMA_SERVER="$$(scripts/llama-server.sh)" go test ./...
+
+## test-race: the Go tests under the race detector
+test-race: fakenvml
+	go test -race ./...
+
+## test-llm: trace a real llama.cpp server, with the fake as its GPU
+test-llm: fakenvml
+	TRACER_LLAMA_SERVER="$$(scripts/llama-server.sh)" go test -count=1 -run 'Llama|LLM' -v ./internal/llamacpp ./cmd/tracer
+
+## snippets: run the README's DuckDB, pandas and polars snippets on a trace
+snippets: build .venv/ready
+	scripts/snippets.sh
+
+.venv/ready: scripts/requirements.txt
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --requirement scripts/requirements.txt
+	touch $@
+
+## bench: benchmarks, ready for benchstat
+bench: fakenvml
+	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
+	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./sampler/... ./nebula/...
+
+## lint: golangci-lint and gofumpt, as configured in .golangci.yml
+lint:
+	scripts/lint.sh
+
+## gpu: on a CUDA machine: serve a random-weight 8B model and trace it; results in OUT
+gpu:
+	OUT='$(OUT)' rig/run.sh
+
+clean:
+	rm -rf build
