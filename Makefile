@@ -13,13 +13,13 @@ export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
 .PHONY: run build test test-llm test-race bench lint fakenvml gpu snippets clean
 
-## run: build, and trace the built-in simulated board and server into datasets/ (about 2 minutes)
+## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
-	build/tracer collect --gpu sim:A10 --endpoint sim --sizes 10,50,100,1000 --prompts 2 --out datasets
+	build/tracer collect --gpu sim:A10 --endpoint sim --sizes 10,50,100,500 --prompts 2 --out datasets
 
 ## build: build/tracer
 build:
-	go build -trimpath -ldflags '$(LDFLAGS)' -o build/tracer ./cmd/tracer
+	go build -ldflags '$(LDFLAGS)' -o build/tracer ./cmd/tracer
 
 ## fakenvml: build/libnvidia-ml.so.1, a fake that shows simulated boards to any program that reads NVML
 fakenvml: build/libnvidia-ml.so.1

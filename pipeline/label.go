@@ -38,8 +38,8 @@ func (t *timeline) add(s *schema.Span) {
 
 // at labels one instant.
 func (t *timeline) at(ns int64) label {
-	if len(t.spans) > 0 && t.spans[0].EndNS <= ns {
-		t.spans = slices.DeleteFunc(t.spans, func(s *schema.Span) bool { return s.EndNS <= ns })
+	if len(t.spans) > 0 && end(t.spans[0]) <= ns {
+		t.spans = slices.DeleteFunc(t.spans, func(s *schema.Span) bool { return end(s) <= ns })
 	}
 	l := label{stage: schema.StageIdle}
 	active := 0
@@ -47,7 +47,7 @@ func (t *timeline) at(ns int64) label {
 		if s.StartNS > ns {
 			break
 		}
-		if ns >= s.EndNS {
+		if ns >= end(s) {
 			continue
 		}
 		l.concurrent++
@@ -70,6 +70,14 @@ func (t *timeline) at(ns int64) label {
 		}
 	}
 	return l
+}
+
+// end is when a request has nothing more to do with the board.
+func end(s *schema.Span) int64 {
+	if s.GivenUp {
+		return s.EndNS + int64(schema.GivenUpSettle)
+	}
+	return s.EndNS
 }
 
 // stageOf is what the board did for one request in flight.

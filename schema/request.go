@@ -15,7 +15,7 @@ const (
 	ReasonLength         = "length_mismatch"  // an exact answer length was asked for and not given
 	ReasonOverlap        = "overlap"          // another request was in flight at the same time
 	ReasonStreamBroken   = "stream_broken"    // the stream ended without its end mark
-	ReasonNoUsage        = "no_usage"         // the server did not count tokens
+	ReasonNoFirstToken   = "no_first_token"   // nothing marks the end of prefill
 )
 
 // ErrorInterrupted is the error type of a request that was in flight when the run was stopped.

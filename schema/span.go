@@ -1,5 +1,7 @@
 package schema
 
+import "time"
+
 // Workload is which kind of prompt was sent.
 type Workload string
 
@@ -72,7 +74,7 @@ type Span struct {
 	HTTPStatus   Opt[int32]
 	ErrorType    string   // empty when the request succeeded
 	ErrorMessage string   // for the screen and the log, never for the dataset
-	GivenUp      bool     // ended by the client (interrupt, timeout), not by the server
+	GivenUp      bool     // the client stopped listening before the server had stopped answering
 	Invalid      []string // reason codes, e.g. prefix_cache_hit
 }
 
@@ -83,6 +85,10 @@ type SpanEvent struct {
 	OpenNS int64 // no later than the span's StartNS; 0 in a closing event
 	Span   *Span // nil in an opening event
 }
+
+// GivenUpSettle is for how long after a given-up request the board may still be working on it: no new request is sent in
+// that time, and its rows count as that request's.
+const GivenUpSettle = 500 * time.Millisecond
 
 // MayHaveRun says whether a failed attempt without a first token may have kept the board busy: it was accepted, or
 // given up on by the client. One that was refused, or never connected, did not.

@@ -143,6 +143,12 @@ func (c *collect) corpus() (prompts, warmup []schema.Prompt, err error) {
 	for i := range warmup {
 		warmup[i].ID = "warmup-" + warmup[i].ID
 	}
+	created := time.Now().UnixMilli()
+	for _, list := range [][]schema.Prompt{prompts, warmup} {
+		for i := range list {
+			list[i].CreatedUnixMS = created
+		}
+	}
 	return prompts, warmup, nil
 }
 

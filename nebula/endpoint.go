@@ -1,0 +1,85 @@
+package nebula
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/url"
+	"strings"
+)
+
+// DefaultEndpoint is the university's own service.
+const DefaultEndpoint = "https://nebula.cs.vu.nl/api"
+
+// endpoint is where a server is: root is the path that its own probes hang on, base the one of chat/completions.
+type endpoint struct {
+	url  url.URL // path empty; user and query as given, for requests only
+	root string
+	base string // empty when the path was not given: the profile decides
+}
+
+// parseEndpoint reads a server's URL as people write it: with or without a scheme, a final slash, or the whole path of
+// chat/completions. Its errors do not repeat the URL, which may hold a password.
+func parseEndpoint(raw string) (endpoint, error) {
+	raw = strings.TrimSpace(raw)
+	if raw == "" {
+		return endpoint{}, errors.New("reading the endpoint: it is empty; give a URL such as http://localhost:8000/v1")
+	}
+	if !strings.Contains(raw, "://") {
+		raw = "http://" + raw
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return endpoint{}, errors.New("reading the endpoint: it is no http or https URL; give one such as http://localhost:8000/v1")
+	}
+	path := strings.TrimRight(u.Path, "/")
+	path = strings.TrimRight(strings.TrimSuffix(path, "/chat/completions"), "/")
+	e := endpoint{url: *u, base: path, root: path}
+	for _, suffix := range []string{"/v1", "/api"} {
+		if root, found := strings.CutSuffix(path, suffix); found {
+			e.root = root
+			break
+		}
+	}
+	e.url.Path, e.url.RawPath, e.url.Fragment, e.url.RawFragment = "", "", "", ""
+	return e, nil
+}
+
+// at is the URL for a request below a path of the server.
+func (e endpoint) at(path string) string {
+	u := e.url
+	u.Path = path
+	return u.String()
+}
+
+// under is the base path for a profile.
+func (e endpoint) under(p Profile) string {
+	if e.base != "" {
+		return e.base
+	}
+	return p.Base
+}
+
+// shown is the URL for people and datasets: no user, no password, no query.
+func (e endpoint) shown(base string) string {
+	u := url.URL{Scheme: e.url.Scheme, Host: e.url.Host, Path: base}
+	return u.String()
+}
+
+// secrets are the texts that must not come back in a server's words.
+func (e endpoint) secrets(k Key) []string {
+	all := []string{k.text()}
+	if user := e.url.User; user != nil {
+		password, _ := user.Password()
+		all = append(all, password, base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	for _, values := range e.url.Query() {
+		all = append(all, values...)
+	}
+	kept := all[:0]
+	for _, s := range all {
+		if s != "" {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,119 @@
+package nebula
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// fill puts what the stream said into the span.
+func (x *exchange) fill(a *answer) {
+	s := x.span
+	if n := len(a.tokensNS); n > 0 {
+		s.FirstTokenNS, s.LastTokenNS = schema.Some(a.tokensNS[0]), schema.Some(a.tokensNS[n-1])
+		s.StartNS = min(s.StartNS, a.tokensNS[0])
+	}
+	s.ITLP50S, s.ITLP99S = a.interTokenLatency()
+	s.Model = x.c.censor.clean(a.model)
+	s.FinishReason = x.c.censor.clean(a.finish)
+	a.countTokens(s)
+	a.timeStages(s)
+}
+
+// verdict is what is known of a stream's end besides its events.
+type verdict struct {
+	cause error  // why this side stopped, if it did
+	err   error  // how the reading ended
+	other bool   // there was something that belongs to no event stream
+	kind  string // Content-Type
+}
+
+// judge decides whether the answer is whole, and whether it is what was asked for.
+func (x *exchange) judge(a *answer, v verdict) {
+	page := v.other || v.kind == "text/html" || v.kind == "application/json"
+	switch {
+	case a.refusal != nil:
+		x.span.GivenUp = v.cause != nil
+		x.refusedMidStream(a.refusal, len(a.tokensNS) == 0)
+	case v.cause != nil:
+		x.failOwn(v.cause)
+	case a.events == 0 && page:
+		x.notAStream(v)
+	case errors.Is(v.err, errTooLarge):
+		x.span.GivenUp = true
+		x.fail(ErrTypeTooLarge, v.err.Error())
+	case !x.rec.finished:
+		x.span.GivenUp = true // the server may not know that nobody listens any more
+		x.fail(ErrTypeStreamBroken, broken(v.err))
+	case a.garbage > 0:
+		x.fail(ErrTypeBadResponse, fmt.Sprintf("%d of %d events are no JSON", a.garbage, a.events))
+	}
+	x.invalidate(a)
+}
+
+func broken(err error) string {
+	if err == nil {
+		return "the stream ended without [DONE]"
+	}
+	return "the stream broke: " + err.Error()
+}
+
+// refusedMidStream names an error inside a stream that began as a success. Asked again is only who said nothing yet.
+func (x *exchange) refusedMidStream(r *refusal, silent bool) {
+	x.fail(ErrTypeStreamError, r.message)
+	if silent && r.overload() {
+		x.reply.Retry, x.reply.After = RetryLater, retryAfter(nil, r.message, time.Now())
+	}
+}
+
+// notAStream names an answer that is a page, or an error sent as plain JSON under a status of success.
+func (x *exchange) notAStream(v verdict) {
+	if r := refusalIn(x.rec.bytes); r != nil {
+		x.refusedMidStream(r, true)
+		return
+	}
+	x.span.GivenUp = v.err != nil
+	x.fail(ErrTypeBadResponse, fmt.Sprintf(
+		"not an event stream (Content-Type %q); give the base URL of an OpenAI-compatible server as the endpoint", v.kind))
+}
+
+// invalidate lists the reasons against the measurement.
+func (x *exchange) invalidate(a *answer) {
+	s := x.span
+	mark := func(reason string, is bool) {
+		if is {
+			s.Invalid = append(s.Invalid, reason)
+		}
+	}
+	mark(schema.ReasonInterrupted, s.ErrorType == ErrTypeInterrupted)
+	mark(schema.ReasonFailed, s.ErrorType != "" && s.ErrorType != ErrTypeInterrupted)
+	mark(schema.ReasonPrefixCacheHit, s.CachedInputTokens.V > 0)
+	mark(schema.ReasonTokensCut, x.truncated())
+	mark(schema.ReasonLength, s.ErrorType == "" && mismatched(s))
+	mark(schema.ReasonStreamBroken, s.ErrorType == ErrTypeStreamBroken)
+	mark(schema.ReasonNoFirstToken, s.ErrorType == "" && len(a.tokensNS) == 0)
+}
+
+// truncated compares the prompt as counted with the prompt as sent. The corpus's tokeniser is rarely the model's, and
+// counts differ by up to a tenth or so between them; a chat template only ever adds. So a prompt was cut when a fifth of
+// it is missing, and when it is shorter than sent and exactly as long as a context can be.
+func (x *exchange) truncated() bool {
+	sent, seen := x.span.Prompt.TextTokens, x.span.InputTokens
+	if !seen.OK || seen.V >= sent {
+		return false
+	}
+	full := seen.V%1024 == 0 || seen.V == x.c.cfg.MaxContext
+	return full || int64(seen.V) < int64(sent)*4/5-16
+}
+
+// mismatched says whether the answer has another length than was asked: a bound was overstepped or, where the prompt
+// wants exactly so many tokens, missed. What cannot be known is not held against the request.
+func mismatched(s *schema.Span) bool {
+	asked, got := s.OutputTokensRequested, s.OutputTokens
+	if !asked.OK || !got.OK {
+		return false
+	}
+	return got.V > asked.V || s.Prompt.ExactLength && got.V != asked.V
+}

@@ -1,0 +1,104 @@
+package nebula
+
+import (
+	"context"
+	"crypto/tls"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/llm-tracer/tracer/internal/clock"
+)
+
+// Dial opens a connection, as net.Dialer.DialContext does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// newTransport speaks HTTP/1.1 only: one connection per stream, so that no stream waits for another's frames, and the
+// last write on the connection is the request's last.
+func newTransport(dial Dial) *http.Transport {
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			stamped := &stampedConn{Conn: conn}
+			stamped.wroteNS.Store(math.MinInt64)
+			return stamped, nil
+		},
+		Protocols:              protocols,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConnsPerHost:    1024,            // one per worker; the default of 2 would dial anew in the middle of a run
+		IdleConnTimeout:        3 * time.Second, // llama.cpp and uvicorn close after 5 s: never send into that
+		MaxResponseHeaderBytes: 1 << 20,
+		DisableCompression:     true, // a compressing proxy holds tokens back
+	}
+}
+
+// stampedConn knows when the kernel had taken its last write. net/http's own WroteRequest hook runs before the final
+// flush, which holds the whole of a short request.
+type stampedConn struct {
+	net.Conn
+	wroteNS atomic.Int64
+}
+
+func (c *stampedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.wroteNS.Store(clock.Now())
+	return n, err
+}
+
+// sending follows one request onto the wire.
+type sending struct {
+	readyNS atomic.Int64 // when the connection was ready; before that, when the request was handed to net/http
+	conn    atomic.Pointer[stampedConn]
+}
+
+// follow begins to follow the request that is made with the context it returns.
+func (s *sending) follow(ctx context.Context) context.Context {
+	s.readyNS.Store(clock.Now())
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			s.readyNS.Store(clock.Now())
+			conn := info.Conn
+			if secure, ok := conn.(*tls.Conn); ok {
+				conn = secure.NetConn()
+			}
+			if stamped, ok := conn.(*stampedConn); ok {
+				s.conn.Store(stamped)
+			}
+		},
+	})
+}
+
+// startNS is when the request's last byte was handed to the kernel or, of a request that never got so far, the instant
+// before it was tried. Ask when the response has begun: before, a kept-alive connection bears the previous request's
+// stamp, and after the response's end the next one's.
+func (s *sending) startNS() int64 {
+	if conn := s.conn.Load(); conn != nil {
+		return max(s.readyNS.Load(), conn.wroteNS.Load())
+	}
+	return s.readyNS.Load()
+}
+
+// sameServer allows redirects that stay on the server and keep the method: elsewhere the key and the prompt would go to
+// a host that nobody named, and a POST turned GET asks nothing.
+func sameServer(r *http.Request, via []*http.Request) error {
+	first := via[0]
+	if len(via) > 3 || r.Method != first.Method || !sameHost(r.URL, first.URL) {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+func sameHost(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
