@@ -87,8 +87,6 @@ func (x *exchange) invalidate(a *answer) {
 			s.Invalid = append(s.Invalid, reason)
 		}
 	}
-	mark(schema.ReasonInterrupted, s.ErrorType == ErrTypeInterrupted)
-	mark(schema.ReasonFailed, s.ErrorType != "" && s.ErrorType != ErrTypeInterrupted)
 	mark(schema.ReasonPrefixCacheHit, s.CachedInputTokens.V > 0)
 	mark(schema.ReasonTokensCut, x.truncated())
 	mark(schema.ReasonLength, s.ErrorType == "" && mismatched(s))

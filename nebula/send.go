@@ -244,6 +244,11 @@ func (x *exchange) undress(page []byte) {
 
 func (x *exchange) fail(kind, message string) {
 	x.span.ErrorType, x.span.ErrorMessage = kind, x.c.censor.clean(message)
+	reason := schema.ReasonFailed
+	if kind == ErrTypeInterrupted {
+		reason = schema.ReasonInterrupted
+	}
+	x.span.Invalid = append(x.span.Invalid, reason)
 }
 
 // failOwn names a failure that this side caused.
