@@ -25,7 +25,8 @@ build:
 fakenvml: build/libnvidia-ml.so.1
 build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 	mkdir -p build
-	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -fvisibility=hidden -shared -Wl,-soname,libnvidia-ml.so.1 -o $@ sampler/nvml/fake/*.c -lm
+	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -fPIC -shared -fvisibility=hidden -Wl,-soname,libnvidia-ml.so.1 \
+		-I"$$(go list -f '{{.Dir}}' github.com/NVIDIA/go-nvml/pkg/nvml)" -o $@ sampler/nvml/fake/*.c -lm -lpthread
 
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets

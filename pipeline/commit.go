@@ -80,6 +80,9 @@ func (d dataset) claim() error {
 
 // publish moves finished files into place, each whole, and writes the manifest last.
 func (d dataset) publish(m *Manifest) error {
+	if err := d.writeCard(); err != nil {
+		return err
+	}
 	placed := m.Files[:0]
 	for _, f := range m.Files {
 		err := d.place(f)

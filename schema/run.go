@@ -120,11 +120,11 @@ var Runs = Table[RunBoard]{
 		yesNo("ecc", "error correction is on", func(r *RunBoard) Opt[bool] { return r.Board.ECC }),
 		yesNo("mig", "the board is partitioned: utilisation is unsupported and power is the whole board's", func(r *RunBoard) Opt[bool] { return r.Board.MIG }),
 		yesNo("persistence_mode", "the driver stays loaded", func(r *RunBoard) Opt[bool] { return r.Board.PersistenceMode }),
-		length("period_asked_s", "0 where tracer chose", func(r *RunBoard) time.Duration { return r.Run.PeriodAsked }),
+		optLength("period_asked_s", "NULL where tracer chose", func(r *RunBoard) time.Duration { return r.Run.PeriodAsked }),
 		length("period_planned_s", "between readings of instant power", func(r *RunBoard) time.Duration { return r.PowerPeriod }),
 		{Name: "readings_per_s", Type: typeFloat64, Unit: "Hz", Doc: "achieved", bind: required(func(r *RunBoard) float64 { return r.AchievedHz })},
-		length("sensor_period_s", "update period of instant power", func(r *RunBoard) time.Duration { return r.Board.Power.Period }),
-		length("sensor_window_s", "averaging window of instant power", func(r *RunBoard) time.Duration { return r.Board.Power.Window }),
+		optLength("sensor_period_s", "update period of instant power; NULL where it is not known", func(r *RunBoard) time.Duration { return r.Board.Power.Period }),
+		optLength("sensor_window_s", "averaging window of instant power; NULL where it is not known", func(r *RunBoard) time.Duration { return r.Board.Power.Window }),
 		text("sensor_provenance", "where period and window come from", func(r *RunBoard) string { return r.Board.Power.Provenance }),
 		whole("readings", "", "taken", func(r *RunBoard) int64 { return r.Readings }),
 		whole("readings_dropped", "", "taken, and lost to a full ring", func(r *RunBoard) int64 { return r.Dropped }),
@@ -163,4 +163,12 @@ func yesNo(name, doc string, get func(*RunBoard) Opt[bool]) Column[RunBoard] {
 
 func length(name, doc string, get func(*RunBoard) time.Duration) Column[RunBoard] {
 	return Column[RunBoard]{Name: name, Type: typeFloat64, Unit: "s", Doc: doc, bind: required(func(r *RunBoard) float64 { return get(r).Seconds() })}
+}
+
+// optLength is a length that is not known where it is 0.
+func optLength(name, doc string, get func(*RunBoard) time.Duration) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeFloat64, Nullable: true, Unit: "s", Doc: doc, bind: optional(func(r *RunBoard) Opt[float64] {
+		d := get(r)
+		return Opt[float64]{V: d.Seconds(), OK: d > 0}
+	})}
 }

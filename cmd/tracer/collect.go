@@ -116,9 +116,12 @@ func (c *collect) period() (time.Duration, error) {
 // corpus makes the prompts, in the order in which they are sent, and the warm-up's own: a prompt sent twice could be
 // answered from a prefix cache.
 func (c *collect) corpus() (prompts, warmup []schema.Prompt, err error) {
-	for name, n := range map[string]int{"--prompts": c.Prompts - 1, "--concurrency": c.Concurrency - 1, "--warmup": c.Warmup, "--idle": int(c.Idle)} {
-		if n < 0 {
-			return nil, nil, usage("%s is too small", name)
+	for _, f := range []struct {
+		flag         string
+		value, least int
+	}{{"--prompts", c.Prompts, 1}, {"--concurrency", c.Concurrency, 1}, {"--warmup", c.Warmup, 0}, {"--idle", int(c.Idle), 0}} {
+		if f.value < f.least {
+			return nil, nil, usage("%s must be at least %d", f.flag, f.least)
 		}
 	}
 	spec := corpus.Spec{Sizes: c.Sizes, PerSize: c.Prompts, Seed: uint64(c.Seed), ExactLength: true}

@@ -86,6 +86,9 @@ func (s *simulate) Run(t *terminal, l *layers) error {
 
 // startSimulated serves a simulated model that loads the boards.
 func startSimulated(addr string, cfg servesim.Config, boards []*sim.Board) (url string, closeServer func(), err error) {
+	if err := servesim.Fits(cfg.Board, cfg.Model); err != nil {
+		return "", nil, usage("--gpu, --model: %w", err)
+	}
 	if cfg.TruthPath != "" {
 		if err := os.MkdirAll(filepath.Dir(cfg.TruthPath), 0o755); err != nil {
 			return "", nil, environment(err)
@@ -96,7 +99,7 @@ func startSimulated(addr string, cfg servesim.Config, boards []*sim.Board) (url 
 	}
 	server, err := servesim.New(cfg)
 	if err != nil {
-		return "", nil, usage("--gpu, --model: %w", err)
+		return "", nil, environment(err)
 	}
 	if url, err = server.Start(addr); err != nil {
 		_ = server.Close()

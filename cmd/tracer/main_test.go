@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The test binary is also the program: testscript and the tests that need a process of their own run it as tracer.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tracer": main})
+}
+
+func TestCommandLine(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("LD_LIBRARY_PATH", "") // no driver here, nor its fake
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+// exits CODE PROGRAM ARG… runs a program that must end with that code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// program is the test binary under the name tracer, for exec.Command.
+func program(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("tracer") // testscript.Main put it on the path
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func environ(extra ...string) []string { return append(os.Environ(), extra...) }

@@ -1,0 +1,114 @@
+package nvml
+
+import (
+	"fmt"
+	"unsafe"
+
+	gonvml "github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// Board is one GPU. It is a sampler.Device.
+type Board struct {
+	library   *Library
+	device    gonvml.Device
+	handle    unsafe.Pointer
+	about     schema.Board
+	functions [functionCount]unsafe.Pointer // nil where the driver or the board lacks one
+	fields    fields
+	gpm       gpm
+	out       *results
+	lost      gonvml.Return // of the reading under way
+	err       error         // why a board that NVML enumerates cannot be used
+}
+
+// results is what calls store into, allocated once so that no reading allocates.
+type results struct {
+	utilization gonvml.Utilization
+	memory      gonvml.Memory
+	word        uint32
+	long        uint64
+}
+
+var _ sampler.Device = (*Board)(nil)
+
+// Board is what stays the same about the board, as read when the library was opened.
+func (b *Board) Board() schema.Board { return b.about }
+
+// Read asks the sensors of the given lanes. What the board or the driver does not support is asked once; what fails is
+// absent in this reading and asked again in the next.
+func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
+	b.library.enter()
+	defer b.library.leave()
+	if b.library.closed {
+		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
+	}
+	b.lost = gonvml.SUCCESS
+	b.readFields(lanes, r)
+	if lanes&sampler.LaneUtilization != 0 && !b.isLost() {
+		b.readUtilization(r)
+	}
+	if lanes&sampler.LaneGPM != 0 && !b.isLost() {
+		b.readGPM(r)
+	}
+	if lanes&sampler.LaneSlow != 0 && !b.isLost() {
+		b.readSlow(r)
+	}
+	if b.isLost() {
+		return fmt.Errorf("reading %s: %w: %w", b.about.UUID, sampler.ErrBoardLost, b.lost)
+	}
+	return nil
+}
+
+func (b *Board) readUtilization(r *schema.Reading) {
+	if b.about.MIG == schema.Some(true) {
+		return // NVML has no utilisation of a board cut into instances
+	}
+	if b.get(utilizationRates, unsafe.Pointer(&b.out.utilization)) {
+		r.GPUUtilPct = schema.Some(int32(b.out.utilization.Gpu))
+		r.MemoryUtilPct = schema.Some(int32(b.out.utilization.Memory))
+	}
+}
+
+func (b *Board) readSlow(r *schema.Reading) {
+	word, out := unsafe.Pointer(&b.out.word), b.out
+	if b.getOf(smClock, int32(gonvml.CLOCK_SM), word) {
+		r.SMClockMHz = schema.Some(int32(out.word))
+	}
+	if b.getOf(memoryClock, int32(gonvml.CLOCK_MEM), word) {
+		r.MemoryClockMHz = schema.Some(int32(out.word))
+	}
+	if b.getOf(temperature, int32(gonvml.TEMPERATURE_GPU), word) {
+		r.TemperatureC = schema.Some(int32(out.word))
+	}
+	if b.get(performanceState, word) && out.word != uint32(gonvml.PSTATE_UNKNOWN) {
+		r.PState = schema.Some(int32(out.word))
+	}
+	if b.get(memoryInfo, unsafe.Pointer(&out.memory)) {
+		r.MemoryUsedB = schema.Some(int64(out.memory.Used))
+	}
+	if b.get(eventReasons, unsafe.Pointer(&out.long)) {
+		r.Throttle = schema.Some(int64(out.long))
+	}
+	if b.get(powerLimit, word) {
+		r.PowerLimitW = schema.Some(float32(out.word) / 1000)
+	}
+}
+
+func (b *Board) isLost() bool { return b.lost != gonvml.SUCCESS }
+
+// ok says whether a call succeeded, and notes when the board is gone.
+func (b *Board) ok(ret gonvml.Return) bool {
+	switch ret {
+	case gonvml.ERROR_GPU_IS_LOST, gonvml.ERROR_RESET_REQUIRED, gonvml.ERROR_IRQ_ISSUE:
+		b.lost = ret
+	}
+	return ret == gonvml.SUCCESS
+}
+
+// isUnsupported says whether an answer will not change.
+func isUnsupported(ret gonvml.Return) bool {
+	return ret == gonvml.ERROR_NOT_SUPPORTED || ret == gonvml.ERROR_FUNCTION_NOT_FOUND
+}

@@ -1,0 +1,132 @@
+package nvml
+
+import (
+	"encoding/binary"
+	"math"
+
+	gonvml "github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// field is one sensor that nvmlDeviceGetFieldValues reads.
+type field struct {
+	id    uint32
+	scope uint32
+	lane  sampler.Lane
+	power bool // has scopes
+	off   bool // not supported: not asked again
+	seen  bool // answered at least once
+}
+
+const (
+	powerInstant = iota
+	powerAverage
+	energy
+	memoryTemperature
+	fieldCount
+)
+
+// fields are asked for in one call, as many as are due.
+type fields struct {
+	all    [fieldCount]field
+	asked  [fieldCount]int // position in all
+	values [fieldCount]gonvml.FieldValue
+}
+
+func (f *fields) reset() {
+	f.all = [fieldCount]field{
+		powerInstant:      {id: gonvml.FI_DEV_POWER_INSTANT, lane: sampler.LanePower, power: true},
+		powerAverage:      {id: gonvml.FI_DEV_POWER_AVERAGE, lane: sampler.LaneUtilization, power: true},
+		energy:            {id: gonvml.FI_DEV_TOTAL_ENERGY_CONSUMPTION, lane: sampler.LaneSlow},
+		memoryTemperature: {id: gonvml.FI_DEV_MEMORY_TEMP, lane: sampler.LaneSlow},
+	}
+}
+
+// request fills in what to ask for. Values are zeroed: drivers leave them as they were when a field fails.
+func (f *fields) request(lanes sampler.Lane) []gonvml.FieldValue {
+	n := 0
+	for i := range f.all {
+		field := &f.all[i]
+		if lanes&field.lane == 0 || field.off {
+			continue
+		}
+		f.asked[n] = i
+		f.values[n] = gonvml.FieldValue{FieldId: field.id, ScopeId: field.scope}
+		n++
+	}
+	return f.values[:n]
+}
+
+// refused takes note that a field is not supported. Grace Hopper has power at the scope of the module alone, so that is
+// tried before power is given up.
+func (f *field) refused() {
+	if f.power && !f.seen && f.scope == gonvml.POWER_SCOPE_GPU {
+		f.scope = gonvml.POWER_SCOPE_MODULE
+		return
+	}
+	f.off = true
+}
+
+func (b *Board) readFields(lanes sampler.Lane, r *schema.Reading) {
+	values := b.fields.request(lanes)
+	if len(values) == 0 || !b.ok(b.device.GetFieldValues(values)) {
+		return
+	}
+	for i := range values {
+		which := b.fields.asked[i]
+		field, ret := &b.fields.all[which], gonvml.Return(values[i].NvmlReturn)
+		if b.ok(ret) {
+			field.seen = true
+			store(which, &values[i], r)
+		} else if isUnsupported(ret) || ret == gonvml.ERROR_INVALID_ARGUMENT { // how drivers refuse fields they do not know
+			field.refused()
+		}
+	}
+}
+
+// largest is the largest value that is believed: 9 TW, 285,000 years at 1 kW. Up to it a float64 holds each mJ exactly.
+const largest = 1 << 53
+
+// store decodes one value. Zeros are absent: drivers give them in passing for sensors that they could not read, and a
+// board that answers draws power and has a temperature.
+func store(which int, v *gonvml.FieldValue, r *schema.Reading) {
+	value, ok := decode(v)
+	if !ok || value < 1 || value > largest {
+		return
+	}
+	switch which {
+	case powerInstant:
+		r.PowerInstantW = schema.Some(float32(value) / 1000)
+	case powerAverage:
+		r.PowerAverageW = schema.Some(float32(value) / 1000)
+	case energy:
+		r.EnergyTotalJ = schema.Some(value / 1000)
+	case memoryTemperature:
+		r.MemoryTempC = schema.Some(int32(value))
+	}
+}
+
+// decode reads a value in the type that the driver says it has.
+func decode(v *gonvml.FieldValue) (float64, bool) {
+	bits := binary.NativeEndian.Uint64(v.Value[:])
+	word := binary.NativeEndian.Uint32(v.Value[:])
+	switch gonvml.ValueType(v.ValueType) {
+	case gonvml.VALUE_TYPE_DOUBLE:
+		d := math.Float64frombits(bits)
+		return d, !math.IsNaN(d) && !math.IsInf(d, 0)
+	case gonvml.VALUE_TYPE_UNSIGNED_INT:
+		return float64(word), true
+	case gonvml.VALUE_TYPE_UNSIGNED_LONG, gonvml.VALUE_TYPE_UNSIGNED_LONG_LONG:
+		return float64(bits), true
+	case gonvml.VALUE_TYPE_SIGNED_LONG_LONG:
+		return float64(int64(bits)), true
+	case gonvml.VALUE_TYPE_SIGNED_INT:
+		return float64(int32(word)), true
+	case gonvml.VALUE_TYPE_UNSIGNED_SHORT:
+		return float64(binary.NativeEndian.Uint16(v.Value[:])), true
+	default:
+		return 0, false
+	}
+}

@@ -1,0 +1,130 @@
+package sampler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/llm-tracer/tracer/internal/clock"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// longestSleep bounds the time to notice that the context ended.
+const longestSleep = 50 * time.Millisecond
+
+// Sampler reads boards by a plan. It is built for one Run.
+type Sampler struct {
+	plan    Plan
+	sink    Sink
+	boards  []*boardState
+	reading schema.Reading
+
+	now        func() int64
+	sleepUntil func(monotonicNS int64)
+
+	started  atomic.Bool
+	ticks    atomic.Int64
+	missed   atomic.Int64
+	startNS  int64
+	realTime bool
+	lateness histogram
+	cost     [lanes]histogram // by the slowest lane of the reading
+}
+
+// New makes a sampler that reads devices, in this order, by plan into sink.
+func New(devices []Device, plan Plan, sink Sink) (*Sampler, error) {
+	if len(devices) == 0 {
+		return nil, errors.New("no boards to sample")
+	}
+	if err := plan.check(); err != nil {
+		return nil, err
+	}
+	s := &Sampler{plan: plan, sink: sink, now: clock.Now, sleepUntil: clock.SleepUntil}
+	for _, d := range devices {
+		s.boards = append(s.boards, newBoardState(d))
+	}
+	return s, nil
+}
+
+// Run reads until the context ends, which is no error, or until every board is lost, which is one. It does all its work
+// on the caller's goroutine, locked to its thread meanwhile: whoever starts that goroutine owns it. The devices belong to
+// Run until it returns.
+func (s *Sampler) Run(ctx context.Context) (Stats, error) {
+	if s.started.Swap(true) {
+		return Stats{}, errors.New("a sampler runs once")
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	realTime, restore := punctual()
+	s.realTime = realTime
+	defer restore()
+
+	s.startNS = s.now()
+	pace := pacer{startNS: s.startNS, periodNS: int64(s.plan.Power)}
+	for s.sleep(ctx, pace.due()) {
+		slots := pace.take(s.now())
+		s.lateness.record(slots.lateNS)
+		s.missed.Add(slots.missed())
+		s.ticks.Add(1)
+		if alive := s.readAll(s.plan.due(slots.first, slots.last)); !alive {
+			return s.stats(), fmt.Errorf("sampling: every board is lost: %w", s.lossErrors())
+		}
+	}
+	return s.stats(), nil
+}
+
+// sleep waits for an instant and reports whether it came before the context's end.
+func (s *Sampler) sleep(ctx context.Context, untilNS int64) bool {
+	for {
+		if ctx.Err() != nil {
+			return false
+		}
+		now := s.now()
+		if now >= untilNS {
+			return true
+		}
+		s.sleepUntil(min(untilNS, now+int64(longestSleep)))
+	}
+}
+
+// readAll reads every board that is not lost, or due for another try, and reports whether any is left.
+func (s *Sampler) readAll(due Lane) (alive bool) {
+	for i, b := range s.boards {
+		if b.waiting(s.now) {
+			continue
+		}
+		if s.read(int32(i), b, due) {
+			alive = true
+		}
+	}
+	return alive
+}
+
+func (s *Sampler) read(index int32, b *boardState, due Lane) (alive bool) {
+	r := &s.reading
+	*r = schema.Reading{Board: index, StartNS: s.now()}
+	err := b.device.Read(due, r)
+	r.EndNS = s.now()
+	if err != nil {
+		b.lose(r.EndNS, err)
+		return false
+	}
+	b.found(r.EndNS)
+	s.cost[due.slowest()].record(r.EndNS - r.StartNS)
+	b.note(due, r)
+	if !s.sink.Push(r) {
+		b.dropped.Add(1)
+	}
+	return true
+}
+
+func (s *Sampler) lossErrors() error {
+	errs := make([]error, len(s.boards))
+	for i, b := range s.boards {
+		errs[i] = b.loss
+	}
+	return errors.Join(errs...)
+}

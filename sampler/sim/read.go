@@ -1,0 +1,137 @@
+package sim
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/llm-tracer/tracer/internal/clock"
+	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// Fields of nvmlDeviceGetFieldValues that boards have.
+const (
+	fieldMemoryTemp   = 82
+	fieldEnergy       = 83
+	fieldPowerAverage = 185
+	fieldPowerInstant = 186
+)
+
+// gpmShortestNS is the shortest interval that GPM metrics are valid for.
+const gpmShortestNS = 100e6
+
+// Codes that mean that the board is gone: IRQ issue, GPU is lost, reset required.
+func isLost(code int32) bool { return code == 11 || code == 15 || code == 16 }
+
+// Read shows what the sensors show now.
+func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
+	return b.ReadAt(clock.Now(), lanes, r)
+}
+
+// ReadAt shows what the sensors show at an instant, as far as the timeline is known.
+func (b *Board) ReadAt(atNS int64, lanes sampler.Lane, r *schema.Reading) error {
+	b.lost = 0
+	if lanes&sampler.LanePower != 0 {
+		b.readPower(atNS, r)
+	}
+	if lanes&sampler.LaneUtilization != 0 {
+		b.readUtilization(atNS, r)
+	}
+	if lanes&sampler.LaneGPM != 0 && b.spec.GPM {
+		b.readGPM(atNS, r)
+	}
+	if lanes&sampler.LaneSlow != 0 {
+		b.readSlow(atNS, r)
+	}
+	if b.lost != 0 {
+		return fmt.Errorf("reading %s: code %d: %w", b.spec.UUID, b.lost, sampler.ErrBoardLost)
+	}
+	return nil
+}
+
+// call spends the time of one call and says whether it succeeds.
+func (b *Board) call(fn Function, field uint32, atNS int64) bool {
+	code, costNS := b.facts.failure(fn, field, 0, atNS)
+	if fn != FieldValues || field != 0 { // fields are charged one by one
+		costNS += b.facts.CallNS
+	}
+	spend(costNS)
+	if isLost(code) {
+		b.lost = code
+	}
+	return code == 0
+}
+
+// field is call for one field of a nvmlDeviceGetFieldValues that may fail as a whole.
+func (b *Board) field(id uint32, atNS int64) bool {
+	return b.call(FieldValues, 0, atNS) && b.call(FieldValues, id, atNS)
+}
+
+func (b *Board) has(which Sensor) bool { return b.facts.Sensors[which].Supported != 0 }
+
+func (b *Board) readPower(atNS int64, r *schema.Reading) {
+	if b.field(fieldPowerInstant, atNS) && b.has(PowerInstant) {
+		r.PowerInstantW = schema.Some(float32(b.truth.milliwatts(PowerInstant, atNS)) / 1000)
+	}
+}
+
+func (b *Board) readUtilization(atNS int64, r *schema.Reading) {
+	if b.field(fieldPowerAverage, atNS) && b.has(PowerAverage) {
+		r.PowerAverageW = schema.Some(float32(b.truth.milliwatts(PowerAverage, atNS)) / 1000)
+	}
+	if b.spec.MIG == schema.Some(true) || !b.has(GPUUtilization) {
+		return
+	}
+	if b.call(UtilizationRates, 0, atNS) {
+		r.GPUUtilPct = schema.Some(b.truth.percent(GPUUtilization, gpuActive, atNS))
+		r.MemoryUtilPct = schema.Some(b.truth.percent(MemoryUtilization, memActive, atNS))
+	}
+}
+
+func (b *Board) readGPM(atNS int64, r *schema.Reading) {
+	if b.gpm.atNS != 0 && atNS-b.gpm.atNS < gpmShortestNS || !b.call(GPMSample, 0, atNS) {
+		return
+	}
+	from, to := b.gpm, b.truth.mark(atNS)
+	b.gpm = to
+	if from.atNS == 0 || !b.call(GPMMetrics, 0, atNS) {
+		return
+	}
+	seconds := float64(to.atNS-from.atNS) * 1e-9
+	r.SMActive = schema.Some((to.sm - from.sm) / seconds)
+	r.TensorActive = schema.Some((to.tensor - from.tensor) / seconds)
+	r.DRAMActive = schema.Some((to.dram - from.dram) / seconds)
+}
+
+func (b *Board) readSlow(atNS int64, r *schema.Reading) {
+	e := b.truth.at(atNS)
+	temperature := int32(b.truth.temperature(&e, atNS) + 0.5)
+	if b.field(fieldEnergy, atNS) && b.has(EnergyCounter) {
+		r.EnergyTotalJ = schema.Some(float64(b.truth.millijoules(atNS)) / 1000)
+	}
+	if b.field(fieldMemoryTemp, atNS) && b.spec.MemoryThermometer {
+		r.MemoryTempC = schema.Some(temperature + memoryWarmerC)
+	}
+	if b.call(ClockInfo, 0, atNS) {
+		r.SMClockMHz = schema.Some(int32(e.SMMHz))
+		r.MemoryClockMHz = schema.Some(int32(e.MemMHz))
+	}
+	if b.call(Temperature, 0, atNS) {
+		r.TemperatureC = schema.Some(temperature)
+	}
+	if b.call(PerformanceState, 0, atNS) {
+		r.PState = schema.Some(int32(e.PState))
+	}
+	if b.call(MemoryInfo, 0, atNS) {
+		r.MemoryUsedB = schema.Some(atomic.LoadInt64(&b.facts.MemoryUsedB))
+	}
+	if b.call(ClocksEventReasons, 0, atNS) {
+		r.Throttle = schema.Some(int64(e.Throttle))
+	}
+	if b.call(EnforcedPowerLimit, 0, atNS) {
+		r.PowerLimitW = schema.Some(float32(b.facts.LimitMW) / 1000)
+	}
+}
+
+// memoryWarmerC is how much hotter than the GPU its memory is.
+const memoryWarmerC = 8

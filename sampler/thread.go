@@ -1,0 +1,38 @@
+package sampler
+
+import "golang.org/x/sys/unix"
+
+// punctual makes the calling thread wake when it asked to, and returns what undoes it. It wants two things of the kernel
+// and does without what it refuses:
+//
+//   - no timer slack, which delays wake-ups by up to 50 µs to batch them; no privilege is needed. It took the median
+//     lateness of a 1 kHz tick from 130 to 75 µs.
+//   - the lowest real-time priority, for which the process must be root or have CAP_SYS_NICE. On two cores under a load
+//     average of 9 it took the 99th percentile of lateness from 3 ms to 0.2 ms and missed slots from 5–9 % to 0.2 %;
+//     a nice value of −10 changed neither. The thread sleeps through all but some µs of a tick, and threads that a driver
+//     starts from it do not inherit the priority.
+func punctual() (realTime bool, restore func()) {
+	const toDefault = 0
+	slackGone := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) == nil
+	realTime, calmDown := raisePriority()
+	return realTime, func() {
+		calmDown()
+		if slackGone {
+			_ = unix.Prctl(unix.PR_SET_TIMERSLACK, toDefault, 0, 0, 0) // refusal leaves a thread too punctual
+		}
+	}
+}
+
+func raisePriority() (raised bool, restore func()) {
+	before, err := unix.SchedGetAttr(0, 0)
+	if err != nil {
+		return false, func() {}
+	}
+	before.Flags |= unix.SCHED_FLAG_RESET_ON_FORK // stays: taking it away again needs the privilege
+	urgent := *before
+	urgent.Policy, urgent.Priority, urgent.Nice = unix.SCHED_FIFO, 1, 0
+	if unix.SchedSetAttr(0, &urgent, 0) != nil {
+		return false, func() {}
+	}
+	return true, func() { _ = unix.SchedSetAttr(0, before, 0) } // lowering a priority is always allowed
+}
