@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/arrow/go/v17/arrow/memory"
-
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline/ring"
 	"github.com/llm-tracer/tracer/schema"
@@ -157,7 +155,7 @@ func BenchmarkHotPath(b *testing.B) {
 		t.add(c.span(i))
 	}
 	boards, run, q := benchBoardList(), benchRun(), ring.New[schema.Reading](2*burst)
-	builder := schema.Samples.NewBuilder(memory.DefaultAllocator)
+	builder := schema.Samples.NewBuilder(&recycler{}) // as in a run
 	defer builder.Release()
 	builder.Append(samplesOf(&t, made, samples, run, boards)) // grows the builders once
 	builder.NewRecord().Release()

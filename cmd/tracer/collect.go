@@ -195,8 +195,8 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query})
 	}
 	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, c.Out)
-	if tr.record.Simulated {
-		fmt.Fprintln(t.out, "SIMULATED board and server: these numbers describe no real hardware.")
+	if what := tr.simulatedParts(); what != "" {
+		fmt.Fprintf(t.out, "SIMULATED %s: these numbers describe no real hardware.\n", what)
 	}
 	fmt.Fprintln(t.out)
 	if err := summary.Print(t.out); err != nil {

@@ -30,8 +30,8 @@ func (t *trace) showProgress() (end func()) {
 		}
 		finish = func() { _ = bar.Finish() }
 	}
-	if t.boards.simulated != nil {
-		fmt.Fprintf(t.err, "SIMULATED %s serving %s\n", t.boards.facts()[0].Name, t.record.Model)
+	if what := t.simulatedParts(); what != "" {
+		fmt.Fprintf(t.err, "SIMULATED %s: %s serving %s\n", what, t.boards.facts()[0].Name, t.record.Model)
 	}
 	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), power every %v\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.devices), t.plan.Power)
 	started, done := time.Now(), make(chan struct{})

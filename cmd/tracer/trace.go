@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -125,16 +126,25 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	}
 	t.record = schema.Run{
 		ID: t.RunID, Host: hostname(), Command: commandLine(), TracerVersion: version, GitCommit: gitCommit(),
-		CorpusID: corpus.Hash(slices.Concat(t.warmup, t.prompts)), Seed: t.Seed, Kernel: kernel(), CPU: cpu(), Simulated: t.anySimulated(),
+		CorpusID: corpus.Hash(slices.Concat(t.warmup, t.prompts)), Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
 		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
 	}
+	t.record.Simulated = t.simulatedParts() != ""
 	return closeServer, nil
 }
 
-// anySimulated is true for boards simulated in this process and for those behind the fake of libnvidia-ml.
-func (t *trace) anySimulated() bool {
-	return slices.ContainsFunc(t.boards.facts(), func(b schema.Board) bool { return b.Simulated })
+// simulatedParts says what is not real: boards simulated in this process or behind the fake of libnvidia-ml, and the
+// simulated server, wherever it runs.
+func (t *trace) simulatedParts() string {
+	var parts []string
+	if slices.ContainsFunc(t.boards.facts(), func(b schema.Board) bool { return b.Simulated }) {
+		parts = append(parts, "board")
+	}
+	if t.record.Server == "sim" {
+		parts = append(parts, "server")
+	}
+	return strings.Join(parts, " and ")
 }
 
 func (t *trace) startSimulated() (endpoint string, closeServer func(), err error) {
