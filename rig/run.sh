@@ -86,10 +86,10 @@ stop() { # a process of ours, by its id: asked, given 20 s, then killed
 pack() {
 	[ -d "$work/datasets" ] || return 0
 	tar -C "$work" -czf "$OUT/dataset.tar.gz" datasets
-	# Larger files do not come back from a borrowed machine; the tables matter more than the journal.
+	# Small enough to carry back over a slow line; the tables matter more than manifests.
 	if [ "$(stat -c %s "$OUT/dataset.tar.gz")" -gt $((16 << 20)) ]; then
 		tar -C "$work" --exclude=_tracer -czf "$OUT/dataset.tar.gz" datasets
-		echo "rig: over 16 MiB, packed without _tracer: $(stat -c %s "$OUT/dataset.tar.gz") bytes"
+		echo "rig: over 16 MiB: packed without _tracer: $(stat -c %s "$OUT/dataset.tar.gz") bytes"
 	fi
 }
 
@@ -138,7 +138,7 @@ collect() { # name, workload, sizes, prompts of each size, most seconds, further
 	local name=$1 workload=$2 sizes=$3 prompts=$4 most=$5
 	shift 5
 	[ "$most" -lt "$(remaining)" ] || most=$(remaining)
-	stage "$name" "$most" "$OUT/collect.log" "$tracer" collect --endpoint "$url/v1" --model "$model" --server generic --gpu "$gpu" \
+	stage "$name" "$most" "$OUT/collect.log" "$tracer" collect --endpoint "$url/v1" --model "$model" --gpu "$gpu" \
 		--workload "$workload" --sizes "$sizes" --prompts "$prompts" --concurrency 1 --out "$work/datasets" \
 		--run-id "$run_id-$name" --json "$@" || failed=1
 }

@@ -34,7 +34,8 @@ func (t *trace) showProgress() (end func()) {
 		fmt.Fprintf(t.err, "SIMULATED %s: %s serving %s\n", what, t.boards.facts()[0].Name, t.record.Model)
 	}
 	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), power every %v\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.devices), t.plan.Power)
-	started, done := time.Now(), make(chan struct{})
+	t.started = time.Now()
+	done := make(chan struct{})
 	var owner conc.WaitGroup
 	owner.Go(func() {
 		tick := time.NewTicker(every)
@@ -46,7 +47,7 @@ func (t *trace) showProgress() (end func()) {
 			case <-done:
 				finish()
 				p := t.schedule.Progress()
-				fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, p.Total, time.Since(started).Round(time.Second), p.Failed)
+				fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, p.Total, time.Since(t.started).Round(time.Second), p.Failed)
 				return
 			}
 		}
@@ -80,5 +81,6 @@ func (t *trace) live() string {
 	if l.Ticks > 0 && t.schedule.Progress().InFlight == 0 {
 		phase = "idle, "
 	}
-	return fmt.Sprintf("%s%s, %d readings, %d dropped", phase, strings.Join(watts, " "), l.Readings, l.Dropped)
+	hz := float64(l.Ticks) / time.Since(t.started).Seconds()
+	return fmt.Sprintf("%s%s, %.1f Hz, %d dropped", phase, strings.Join(watts, " "), hz, l.Dropped)
 }

@@ -54,6 +54,7 @@ type trace struct {
 	schedule *nebula.Schedule
 	pipeline *pipeline.Pipeline
 	sampling []schema.Sampling
+	started  time.Time // of the progress display
 }
 
 // run collects and commits. The manifest is nil where nothing was committed.
