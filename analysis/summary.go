@@ -48,7 +48,8 @@ type StageLine struct {
 	temp    average
 }
 
-// SizeLine is the requests of one workload and size, warm-up left out; medians are over valid ones.
+// SizeLine is the requests of one workload and size, warm-up left out. Medians are over those with nothing against them
+// but overlap: with concurrency that is how the server answers.
 type SizeLine struct {
 	Workload     string   `json:"workload"`
 	Size         int32    `json:"target_tokens"`
@@ -185,11 +186,12 @@ func (s *Summary) readRequests(d Dataset) error {
 				for _, reason := range list(a[8], i) {
 					s.Counts.Reasons[reason]++
 				}
-				if !valid.Value(i) {
+				if valid.Value(i) {
+					s.Counts.Valid++
+					l.Valid++
+				} else if slices.ContainsFunc(list(a[8], i), func(r string) bool { return r != schema.ReasonOverlap }) {
 					continue
 				}
-				s.Counts.Valid++
-				l.Valid++
 				l.ttft = appendFloat(l.ttft, a[4], i)
 				l.tpot = appendFloat(l.tpot, a[5], i)
 				l.in = appendInt(l.in, a[6], i)

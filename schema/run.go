@@ -59,6 +59,7 @@ type Sampling struct {
 	LatenessMax time.Duration
 	ReadCostP50 time.Duration
 	ReadCostP99 time.Duration
+	RealTime    bool         // the kernel granted the sampler real-time priority
 	IdlePowerW  Opt[float64] // mean instant power over the idle baseline
 	Lost        bool         // the board stopped answering during the run
 }
@@ -132,6 +133,7 @@ var Runs = Table[RunBoard]{
 		length("lateness_p50_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP50 }),
 		length("lateness_p99_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP99 }),
 		length("lateness_max_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessMax }),
+		{Name: "sampler_realtime", Type: typeBool, Doc: "the kernel granted the sampler real-time priority (SCHED_FIFO)", bind: required(func(r *RunBoard) bool { return r.RealTime })},
 		length("read_cost_p50_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP50 }),
 		length("read_cost_p99_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP99 }),
 		{Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",

@@ -311,7 +311,7 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 		s := schema.Sampling{
 			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: stats.Missed,
 			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
-			Lost: b.LostNow,
+			RealTime: stats.RealTime, Lost: b.Losses > 0,
 		}
 		if stats.Elapsed > 0 {
 			s.AchievedHz = float64(b.Readings) / stats.Elapsed.Seconds()
