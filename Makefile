@@ -59,8 +59,13 @@ lint:
 	scripts/lint.sh
 
 ## gpu: on a CUDA machine: serve a random-weight 8B model and trace it; results in OUT
-gpu:
+gpu: $(if $(shell command -v go),build/rig.tar.gz)
+	mkdir -p '$(OUT)'
 	OUT='$(OUT)' rig/run.sh
+
+# What a machine with a GPU, Python and torch, but no Go, needs: unpack it there, and OUT=out rig/run.sh.
+build/rig.tar.gz: build
+	tar -czf $@ --exclude=__pycache__ --exclude='test_*' build/tracer rig
 
 clean:
 	rm -rf build

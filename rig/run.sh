@@ -9,10 +9,11 @@ tracer=${TRACER:-build/tracer}
 python=${RIG_PYTHON:-python3}
 device=${RIG_DEVICE:-cuda}
 if [ "$device" = cpu ]; then
-	shape=${RIG_SHAPE:-tiny} gpu=${RIG_GPU:-sim:A10}
+	shape=${RIG_SHAPE:-tiny}
 else
-	shape=${RIG_SHAPE:-8b} gpu=${RIG_GPU:-auto}
+	shape=${RIG_SHAPE:-8b}
 fi
+gpu=${RIG_GPU:-auto}
 model=tracer-rig-$shape
 limit=${RIG_LIMIT_S:-480}    # everything, from here to the packed dataset
 reserve=${RIG_RESERVE_S:-25} # of that, for stopping and packing

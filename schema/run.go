@@ -49,19 +49,19 @@ type Run struct {
 
 // Sampling is how well one board was sampled during a run.
 type Sampling struct {
-	PowerPeriod time.Duration // planned, instant power
-	AchievedHz  float64       // readings taken over the run's length
-	Readings    int64
-	Dropped     int64 // taken, and lost to a full ring
-	MissedTicks int64 // slots of the plan in which no reading was taken
-	LatenessP50 time.Duration
-	LatenessP99 time.Duration
-	LatenessMax time.Duration
-	ReadCostP50 time.Duration
-	ReadCostP99 time.Duration
-	RealTime    bool         // the kernel granted the sampler real-time priority
-	IdlePowerW  Opt[float64] // mean instant power over the idle baseline
-	Lost        bool         // the board stopped answering during the run
+	PowerPeriod time.Duration `json:"period_planned_ns"` // planned, instant power
+	AchievedHz  float64       `json:"readings_per_s"`    // readings taken over the run's length
+	Readings    int64         `json:"readings"`
+	Dropped     int64         `json:"readings_dropped"` // taken, and lost to a full ring
+	MissedTicks int64         `json:"ticks_missed"`     // slots of the plan in which no reading was taken
+	LatenessP50 time.Duration `json:"lateness_p50_ns"`
+	LatenessP99 time.Duration `json:"lateness_p99_ns"`
+	LatenessMax time.Duration `json:"lateness_max_ns"`
+	ReadCostP50 time.Duration `json:"read_cost_p50_ns"`
+	ReadCostP99 time.Duration `json:"read_cost_p99_ns"`
+	RealTime    bool          `json:"sampler_realtime"` // the kernel granted the sampler real-time priority
+	IdlePowerW  Opt[float64]  `json:"-"`                // mean instant power over the idle baseline
+	Lost        bool          `json:"board_lost"`       // the board stopped answering during the run
 }
 
 // RunBoard is one row of the runs table.
