@@ -75,8 +75,8 @@ func Detect(ctx context.Context, cfg Config) (ServerInfo, error) {
 func (a *asker) detect(ctx context.Context, given Profile) (ServerInfo, error) {
 	var info ServerInfo
 	models := a.models(ctx, given)
-	if a.unreachable != nil {
-		return info, nil
+	if a.unreachable != nil { // reported by the caller
+		return info, nil //nolint:nilerr // see above
 	}
 	s, evidence := recognise(ctx, a, models, given)
 	info.Profile, info.Evidence = given, "named by the user"
@@ -149,8 +149,7 @@ func (a *asker) get(ctx context.Context, path string) *page {
 	a.key.authorize(request)
 	response, err := a.http.Do(request)
 	if err != nil {
-		var asked *url.Error // repeats the URL, query included
-		if errors.As(err, &asked) {
+		if asked, ok := errors.AsType[*url.Error](err); ok {
 			err = asked.Err
 		}
 		if len(a.pages) == 1 || ctx.Err() != nil {

@@ -57,7 +57,7 @@ const maxErrorBytes = 64 << 10
 // exchange is one request on its way.
 type exchange struct {
 	c      *Client
-	ctx    context.Context // cancelled with a cause
+	ctx    context.Context //nolint:containedctx // of this exchange; cancelled with a cause
 	dog    *watchdog
 	out    sending
 	rec    *recording
@@ -271,8 +271,7 @@ func (x *exchange) failWithoutResponse(err error) {
 		x.failOwn(cause)
 		return
 	}
-	var asked *url.Error // repeats the URL, query included
-	if errors.As(err, &asked) {
+	if asked, ok := errors.AsType[*url.Error](err); ok {
 		err = asked.Err
 	}
 	x.fail(ErrTypeConnect, err.Error())

@@ -57,8 +57,7 @@ func (c *Client) ask(ctx context.Context, path string, question any) ([]byte, er
 	c.cfg.Key.authorize(request)
 	response, err := c.http.Do(request)
 	if err != nil {
-		var asked *url.Error // repeats the URL, query included
-		if errors.As(err, &asked) {
+		if asked, ok := errors.AsType[*url.Error](err); ok {
 			err = asked.Err
 		}
 		return nil, errors.New(c.censor.clean(err.Error()))

@@ -135,9 +135,11 @@ func TestSamplesComeBackAsTheyWere(t *testing.T) {
 		finite := rapid.Float64Range(-1e9, 1e9)
 		var rows []schema.Sample
 		for range rapid.IntRange(1, 6).Draw(t, "runs of rows") {
-			s := schema.Sample{Run: run, Board: &boards[rapid.IntRange(0, len(boards)-1).Draw(t, "board")],
+			s := schema.Sample{
+				Run: run, Board: &boards[rapid.IntRange(0, len(boards)-1).Draw(t, "board")],
 				Stage:    rapid.SampledFrom([]schema.Stage{schema.StagePrefill, schema.StageDecode, schema.StageIdle}).Draw(t, "stage"),
-				Workload: rapid.SampledFrom([]schema.Workload{"", schema.WorkloadPrefill}).Draw(t, "workload")}
+				Workload: rapid.SampledFrom([]schema.Workload{"", schema.WorkloadPrefill}).Draw(t, "workload"),
+			}
 			if rapid.Bool().Draw(t, "in a request") {
 				s.Span = &schema.Span{RequestID: rapid.StringMatching(`r-[0-9]{1,2}`).Draw(t, "request"), Prompt: &schema.Prompt{ID: "p"}, InputTokens: drawOpt(t, "input", rapid.Int32())}
 			}

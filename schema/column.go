@@ -167,10 +167,12 @@ func runs[R any](get func(*R) string) func(array.Builder) func([]R) {
 		values := ree.ValueBuilder().(*array.StringBuilder)
 		return func(rows []R) {
 			for i := 0; i < len(rows); {
-				v, from := get(&rows[i]), i
-				for i++; i < len(rows) && get(&rows[i]) == v; i++ {
+				v, n := get(&rows[i]), 1
+				for i+n < len(rows) && get(&rows[i+n]) == v {
+					n++
 				}
-				if ree.Append(uint64(i - from)); v == "" {
+				i += n
+				if ree.Append(uint64(n)); v == "" {
 					values.AppendNull()
 				} else {
 					values.Append(v)

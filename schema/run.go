@@ -136,8 +136,10 @@ var Runs = Table[RunBoard]{
 		{Name: "sampler_realtime", Type: typeBool, Doc: "the kernel granted the sampler real-time priority (SCHED_FIFO)", bind: required(func(r *RunBoard) bool { return r.RealTime })},
 		length("read_cost_p50_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP50 }),
 		length("read_cost_p99_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP99 }),
-		{Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",
-			bind: optional(func(r *RunBoard) Opt[float64] { return r.IdlePowerW })},
+		{
+			Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",
+			bind: optional(func(r *RunBoard) Opt[float64] { return r.IdlePowerW }),
+		},
 		{Name: "board_lost", Type: typeBool, Doc: "the board stopped answering during the run", bind: required(func(r *RunBoard) bool { return r.Lost })},
 		whole("requests", "", "attempts, warm-up included", func(r *RunBoard) int64 { return int64(r.Run.Requests) }),
 		whole("requests_succeeded", "", "complete answers", func(r *RunBoard) int64 { return int64(r.Run.Succeeded) }),

@@ -30,7 +30,7 @@ func TestTraceARealLlamaServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer script.Close() //nolint:errcheck // unmapping at exit
+	defer script.Close()
 	env := []string{"LD_LIBRARY_PATH=" + library, "TRACER_FAKENVML=" + boards}
 	out := collectOrFail(t, env, collectArgs(dir, "llama", "--endpoint", server.BaseURL, "--sizes", "20,200", "--prompts", "3", "--idle", "500ms")...)
 	t.Log(out)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/llm-tracer/tracer/internal/catalog"
@@ -29,18 +30,18 @@ func (*simulate) Help() string {
 }
 
 func names[T any](all []T, name func(T) string) string {
-	s := ""
+	var s strings.Builder
 	for i, v := range all {
 		if i > 0 {
-			s += ", "
+			s.WriteString(", ")
 		}
-		s += name(v)
+		s.WriteString(name(v))
 	}
-	return s
+	return s.String()
 }
 
 // Run serves until a signal.
-func (s *simulate) Run(t *terminal, l *layers) error {
+func (s *simulate) Run(t *terminal) error {
 	kind, n, err := simulatedKind(s.GPU)
 	if err != nil {
 		return err

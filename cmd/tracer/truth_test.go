@@ -73,7 +73,7 @@ func readTruth(t *testing.T, path string) []servesim.Truth {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	var all []servesim.Truth
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		var one servesim.Truth

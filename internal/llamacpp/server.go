@@ -108,7 +108,7 @@ func (s *Server) run(ctx context.Context, cmd *exec.Cmd, started chan<- error) {
 	if err != nil {
 		return
 	}
-	if err = cmd.Wait(); ctx.Err() == nil {
+	if _ = cmd.Wait(); ctx.Err() == nil { // ProcessState tells more
 		s.died = fmt.Errorf("llama-server ended by itself (%v), its last words:\n%s", cmd.ProcessState, s.output.tail())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"strings"
@@ -130,9 +131,7 @@ func TestAnswerLengths(t *testing.T) {
 				if c.name == "the context bounds" {
 					q["messages"] = []map[string]string{{"role": "user", "content": c.prompt}}
 				}
-				for k, v := range c.extra {
-					q[k] = v
-				}
+				maps.Copy(q, c.extra)
 				g := b.ask(q)
 				if g.tokens < c.least || g.tokens > c.most || g.finish != c.finish || g.usage.CompletionTokens != g.tokens {
 					t.Errorf("%d tokens (usage %+v), finish %q; want %d to %d, %q", g.tokens, g.usage, g.finish, c.least, c.most,

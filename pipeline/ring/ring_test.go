@@ -143,13 +143,13 @@ func candidates() map[string]func() queue {
 // of pushes and pops on one goroutine (the queue's own cost), "across" sends from one goroutine to another.
 func BenchmarkSPSC(b *testing.B) {
 	for _, name := range []string{"ring", "xsync", "channel"} {
-		make := candidates()[name]
+		candidate := candidates()[name]
 		b.Run("alone/"+name, func(b *testing.B) {
 			b.ReportAllocs()
-			q, dst := make(), [512]schema.Reading{}
+			q, dst := candidate(), [512]schema.Reading{}
 			var r schema.Reading
 			for done := 0; done < b.N; {
-				for range len(dst) {
+				for range dst {
 					q.push(&r)
 				}
 				done += q.pop(dst[:])
@@ -157,7 +157,7 @@ func BenchmarkSPSC(b *testing.B) {
 		})
 		b.Run("across/"+name, func(b *testing.B) {
 			b.ReportAllocs()
-			q, dst := make(), [512]schema.Reading{}
+			q, dst := candidate(), [512]schema.Reading{}
 			var wg conc.WaitGroup
 			wg.Go(func() {
 				var r schema.Reading

@@ -69,7 +69,7 @@ func (g *gpm) prepare(b *Board) {
 func (g *gpm) free(l *Library) {
 	for i, s := range g.samples {
 		if s != nil {
-			l.api.GpmSampleFree(s)
+			_ = l.api.GpmSampleFree(s)
 			g.samples[i] = nil
 		}
 	}

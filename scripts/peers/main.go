@@ -68,7 +68,7 @@ func run(lib, python, check string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 	c, err := catalog.BoardByName("H100-SXM")
 	if err != nil {
 		return err
