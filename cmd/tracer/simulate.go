@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -87,20 +88,16 @@ func (s *simulate) Run(t *terminal) error {
 
 // startSimulated serves a simulated model that loads the boards.
 func startSimulated(addr string, cfg servesim.Config, boards []*sim.Board) (url string, closeServer func(), err error) {
-	if err := servesim.Fits(cfg.Board, cfg.Model); err != nil {
-		return "", nil, usage("--gpu, --model: %w", err)
-	}
-	if cfg.TruthPath != "" {
-		if err := os.MkdirAll(filepath.Dir(cfg.TruthPath), 0o755); err != nil {
-			return "", nil, environment(err)
-		}
-	}
 	for _, b := range boards {
 		cfg.Loads = append(cfg.Loads, b)
 	}
 	server, err := servesim.New(cfg)
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return "", nil, environment(fmt.Errorf("%w; choose a folder that you may write to", err))
+	}
 	if err != nil {
-		return "", nil, environment(err)
+		return "", nil, usage("--gpu, --model: %w", err)
 	}
 	if url, err = server.Start(addr); err != nil {
 		_ = server.Close()

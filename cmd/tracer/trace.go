@@ -202,6 +202,9 @@ func (t *trace) open() (err error) {
 	t.pipeline, err = pipeline.Open(pipeline.Config{
 		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: slices.Concat(t.warmup, t.prompts), Readings: readings, Spans: spans,
 	})
+	if err != nil && !errors.Is(err, pipeline.ErrRunExists) {
+		return unwritable(t.Out, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -210,6 +213,11 @@ func (t *trace) open() (err error) {
 	}
 	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks}
 	return nil
+}
+
+// unwritable is a folder that cannot take a dataset.
+func unwritable(dir string, err error) error {
+	return environment(fmt.Errorf("--out %s: %w; choose a folder that you may write to", dir, err))
 }
 
 // measure runs sampler, pipeline and progress beside the schedule, and ends them in the order in which data flows.
