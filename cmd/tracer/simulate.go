@@ -92,8 +92,7 @@ func startSimulated(addr string, cfg servesim.Config, boards []*sim.Board) (url 
 		cfg.Loads = append(cfg.Loads, b)
 	}
 	server, err := servesim.New(cfg)
-	var file *fs.PathError
-	if errors.As(err, &file) {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return "", nil, environment(fmt.Errorf("%w; choose a folder that you may write to", err))
 	}
 	if err != nil {
