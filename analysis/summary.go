@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -260,7 +261,7 @@ func (s *Summary) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "gpu\tllm\tstage\trows\tseconds\tmean W\tp95 W\tGPU util %\t°C\t\n")
 	for _, l := range s.Stages {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f\t%s\t%s\t%s\t%s\t\n", l.GPU, l.LLM, l.Stage, l.Rows, l.Seconds, number(l.MeanW, 1), number(l.P95W, 1), number(l.GPUUtil, 0), number(l.Temp, 0))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f\t%s\t%s\t%s\t%s\t\n", s.label(l), l.LLM, l.Stage, l.Rows, l.Seconds, number(l.MeanW, 1), number(l.P95W, 1), number(l.GPUUtil, 0), number(l.Temp, 0))
 	}
 	fmt.Fprint(t, "\t\t\t\t\t\t\t\t\t\n")
 	fmt.Fprint(t, "workload\tsize\trequests\tvalid\tTTFT ms\tTPOT ms\ttokens in\ttokens out\t\t\n")
@@ -276,6 +277,17 @@ func (s *Summary) Print(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// label names a line's board; of several with the same name, by the first digits of the UUID too.
+func (s *Summary) label(l StageLine) string {
+	for _, other := range s.Stages {
+		if other.GPU == l.GPU && other.UUID != l.UUID {
+			uuid := strings.TrimPrefix(l.UUID, "GPU-")
+			return l.GPU + " " + uuid[:min(8, len(uuid))]
+		}
+	}
+	return l.GPU
 }
 
 func scaled(v *float64, by float64) *float64 {

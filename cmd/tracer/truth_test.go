@@ -242,8 +242,9 @@ func TestTermCommitsWhatWasMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Stages) < 3 || s.Counts.Valid == 0 || s.Counts.Reasons[schema.ReasonInterrupted] != 1 {
-		t.Errorf("summary after SIGTERM: %+v", s)
+	// The signal may fall between two requests: then none was interrupted.
+	if len(s.Stages) < 3 || s.Counts.Valid == 0 || s.Counts.Reasons[schema.ReasonInterrupted] > 1 {
+		t.Errorf("after SIGTERM: %d stages, requests %+v", len(s.Stages), s.Counts)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "_tracer", "tmp", "cut-"+hostname())); !os.IsNotExist(err) {
 		t.Errorf("temporary files are left: %v", err)
