@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/corpus"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/sampler"
@@ -52,10 +53,6 @@ Without a GPU, everything simulated and named so:
 
 // Run collects one trace.
 func (c *collect) Run(t *terminal, l *layers) error {
-	prompts, warmup, err := c.corpus()
-	if err != nil {
-		return err
-	}
 	period, err := c.period()
 	if err != nil {
 		return err
@@ -69,6 +66,12 @@ func (c *collect) Run(t *terminal, l *layers) error {
 	if err := c.checkSimulation(); err != nil {
 		return err
 	}
+	var profile nebula.Profile
+	if c.Server != "" {
+		if profile, err = nebula.ProfileByName(c.Server); err != nil {
+			return usage("--server: %w", err)
+		}
+	}
 	boards, err := openBoards(c.GPU)
 	if err != nil {
 		return err
@@ -78,10 +81,14 @@ func (c *collect) Run(t *terminal, l *layers) error {
 	if err != nil {
 		return usage("--period %s: %w", c.Period, err)
 	}
+	prompts, warmup, err := c.corpus() // last of the checks: long texts take a second
+	if err != nil {
+		return err
+	}
 	if c.DryRun {
 		return c.printPlan(t, boards, plan, prompts, warmup)
 	}
-	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, prompts: prompts, warmup: warmup}
+	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, prompts: prompts, warmup: warmup, profile: profile}
 	manifest, err := trace.run()
 	if manifest == nil {
 		return err

@@ -47,6 +47,7 @@ type trace struct {
 	period  time.Duration
 	prompts []schema.Prompt
 	warmup  []schema.Prompt
+	profile nebula.Profile // the zero value is to be detected
 
 	record   schema.Run
 	client   *nebula.Client
@@ -94,11 +95,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		return nil, err
 	}
 	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed)}
-	if t.Server != "" {
-		if cfg.Profile, err = nebula.ProfileByName(t.Server); err != nil {
-			return nil, usage("--server: %w", err)
-		}
-	}
+	cfg.Profile = t.profile
 	if t.Endpoint == "sim" {
 		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {
 			return nil, err
