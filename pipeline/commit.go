@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -78,35 +79,52 @@ func (d dataset) claim() error {
 	return nil
 }
 
-// publish moves finished files into place, each whole, and writes the manifest last.
+// publish moves finished files into place, each whole, and the manifest last. What can fail for want of room is written
+// before the first file is moved.
 func (d dataset) publish(m *Manifest) error {
 	if err := d.writeCard(); err != nil {
 		return err
 	}
-	placed := m.Files[:0]
-	for _, f := range m.Files {
-		err := d.place(f)
-		if f.shared && errors.Is(err, ErrRunExists) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		placed = append(placed, f)
+	if err := d.placeShared(m); err != nil {
+		return err
 	}
-	m.Files = placed
 	body, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
-	tmp := filepath.Join(d.tmp(), "manifest")
-	if err := writeSynced(tmp, append(body, '\n')); err != nil {
+	manifest := File{Path: filepath.Join("_tracer", "commits", d.run+".json"), tmp: filepath.Join(d.tmp(), "manifest")}
+	if err := writeSynced(manifest.tmp, append(body, '\n')); err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
-	if err := d.place(File{Path: filepath.Join("_tracer", "commits", d.run+".json"), tmp: tmp}); err != nil {
-		return err
+	for _, f := range append(slices.Clone(m.Files), manifest) {
+		if f.tmp == "" { // shared, and in place
+			continue
+		}
+		if err := d.place(f); err != nil {
+			return err
+		}
 	}
 	return os.RemoveAll(d.tmp())
+}
+
+// placeShared publishes the files that another run may have published meanwhile; those leave the manifest.
+func (d dataset) placeShared(m *Manifest) error {
+	own := m.Files[:0]
+	for _, f := range m.Files {
+		if f.shared {
+			err := d.place(f)
+			if errors.Is(err, ErrRunExists) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			f.tmp = ""
+		}
+		own = append(own, f)
+	}
+	m.Files = own
+	return nil
 }
 
 // place renames one finished file to where readers look, never over another.

@@ -44,7 +44,7 @@ var Samples = Table[Sample]{
 	Columns: []Column[Sample]{
 		{
 			Name: "timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC",
-			Doc:  "midpoint of the reading on the wall clock, derived from monotonic_ns through the run's first clock pair, so that it never steps",
+			Doc:  "midpoint of the reading on the wall clock, derived from monotonic_ns through one pair of clock readings taken when tracer started, so that it never steps",
 			bind: required(func(s *Sample) arrow.Timestamp { return instant(clock.Wall(s.MidNS()).UnixNano()) }),
 		},
 		{

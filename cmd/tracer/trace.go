@@ -312,7 +312,8 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 	if err != nil {
 		t.record.Status = schema.StatusInterrupted
 	}
-	for _, b := range stats.Boards {
+	t.sampling = make([]schema.Sampling, len(t.boards.devices))
+	for i, b := range stats.Boards {
 		s := schema.Sampling{
 			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: stats.Missed,
 			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
@@ -326,7 +327,7 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 				s.ReadCostP50, s.ReadCostP99 = c.P50, c.P99
 			}
 		}
-		t.sampling = append(t.sampling, s)
+		t.sampling[i] = s
 	}
 	manifest, err := t.pipeline.Commit(t.sampling, versionLine())
 	if err != nil {
