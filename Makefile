@@ -30,7 +30,7 @@ build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets
-	TRACER_LLAMA_SERVER="$$(scripts/llama-server.sh)" go test ./...
+	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test ./...
 
 ## test-race: the Go tests under the race detector
 test-race: fakenvml
@@ -38,7 +38,7 @@ test-race: fakenvml
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml
-	TRACER_LLAMA_SERVER="$$(scripts/llama-server.sh)" go test -count=1 -run 'Llama|LLM' -v ./internal/llamacpp ./cmd/tracer
+	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test -count=1 -run 'Llama|LLM' -v ./internal/llamacpp ./cmd/tracer
 
 ## snippets: run the README's DuckDB, pandas and polars snippets on a trace
 snippets: build .venv/ready

@@ -110,9 +110,6 @@ func New(cfg Config) (*Client, error) {
 // MarshalText is the client's configuration.
 func (c *Client) MarshalText() ([]byte, error) { return c.cfg.MarshalText() }
 
-// Close closes the connections that are kept for reuse.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
-
 // Endpoint is the server's URL without credentials.
 func (c *Client) Endpoint() string { return c.shown }
 

@@ -56,7 +56,6 @@ func Detect(ctx context.Context, cfg Config) (ServerInfo, error) {
 		return ServerInfo{}, err
 	}
 	transport := newTransport(cfg.Dial)
-	defer transport.CloseIdleConnections()
 	a := &asker{
 		endpoint: e, key: cfg.Key, censor: newCensor(e.secrets(cfg.Key)), pages: make(map[string]*page),
 		http: &http.Client{Transport: transport, CheckRedirect: sameServer, Timeout: 30 * time.Second},

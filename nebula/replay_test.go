@@ -226,7 +226,6 @@ func client(t *testing.T, h http.Handler, adjust func(*Config)) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
 	return c
 }
 

@@ -66,7 +66,6 @@ func TestKeyIsInNothingThatLeavesThePackage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer withTokenizer.Close()
 			_, err = withTokenizer.CountTokens(t.Context(), "x")
 			show(err)
 			cfg.Dial = nil // JSON knows no functions, and would show nothing at all

@@ -36,10 +36,11 @@ func newTransport(dial Dial) *http.Transport {
 			stamped.wroteNS.Store(math.MinInt64)
 			return stamped, nil
 		},
-		Protocols:              protocols,
-		TLSHandshakeTimeout:    10 * time.Second,
-		MaxIdleConnsPerHost:    1024,            // one per worker; the default of 2 would dial anew in the middle of a run
-		IdleConnTimeout:        3 * time.Second, // llama.cpp and uvicorn close after 5 s: never send into that
+		Protocols:           protocols,
+		TLSHandshakeTimeout: 10 * time.Second,
+		// A connection of its own for each request. llama.cpp announces keep-alive and closes after every stream all the
+		// same, uvicorn closes after 5 s: a request sent into that is lost. Dialling comes before StartNS.
+		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: 1 << 20,
 		DisableCompression:     true, // a compressing proxy holds tokens back
 	}
@@ -82,8 +83,7 @@ func (s *sending) follow(ctx context.Context) context.Context {
 }
 
 // startNS is when the request's last byte was handed to the kernel or, of a request that never got so far, the instant
-// before it was tried. Ask when the response has begun: before, a kept-alive connection bears the previous request's
-// stamp, and after the response's end the next one's.
+// before it was tried. Ask when the response has begun.
 func (s *sending) startNS() int64 {
 	if conn := s.conn.Load(); conn != nil {
 		return max(s.readyNS.Load(), conn.wroteNS.Load())

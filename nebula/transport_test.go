@@ -30,13 +30,12 @@ func TestStartIsStampedByTheKernelsWriteOverTCPAndTLS(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.Close()
 			if name == "https" {
 				pool := x509.NewCertPool()
 				pool.AddCert(server.Certificate())
 				c.transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 			}
-			for range 3 { // the later ones on the kept-alive connection
+			for range 3 {
 				called := clock.Now()
 				s := c.Send(t.Context(), hello, Call{}).Span
 				succeeded(t, s)

@@ -24,7 +24,7 @@ type collect struct {
 	Out         string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
 	Endpoint    string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
 	Model       string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
-	Server      string        `placeholder:"NAME" help:"Server profile: vllm, sglang, tgi, llamacpp, ollama, openwebui, trtllm, litellm, generic (default: detected)."`
+	Server      string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
 	GPU         string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
 	Workload    []string      `default:"prefill,decode" placeholder:"W,…" help:"prefill (long prompts, one-word answers), decode (short prompts, long answers) (default: ${default})."`
 	Sizes       []int         `default:"10,50,100,1000,10000" placeholder:"N,…" help:"Tokens: of the prompt (prefill), of the answer (decode) (default: ${default})."`

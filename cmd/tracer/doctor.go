@@ -146,7 +146,7 @@ func (d *doctor) clock(f *findings) {
 		worst = max(worst, time.Duration(clock.Now()-due))
 	}
 	if worst > lateTick {
-		f.ill("clock", "give tracer a free core, or a higher priority (nice -n -10)", fmt.Errorf("of 100 wake-ups the latest came %v late", worst.Round(time.Microsecond)))
+		f.ill("clock", "give tracer a free core; CAP_SYS_NICE lets its sampling thread have real-time priority", fmt.Errorf("of 100 wake-ups the latest came %v late", worst.Round(time.Microsecond)))
 		return
 	}
 	f.well("clock", "100 wake-ups, the latest %v late", worst.Round(time.Microsecond))

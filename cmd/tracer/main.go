@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/llm-tracer/tracer/internal/catalog"
+	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/pipeline"
 )
 
@@ -75,7 +76,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		kong.Name("tracer"), kong.Description(description), kong.Writers(stdout, stderr), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.Exit(func(code int) { exited = code }), kong.Resolvers(layers),
-		kong.Bind(&terminal{out: stdout, err: stderr}), kong.Bind(layers), kong.Vars{"model": catalog.DefaultModel},
+		kong.Bind(&terminal{out: stdout, err: stderr}), kong.Bind(layers), kong.Vars{"model": catalog.DefaultModel, "servers": strings.Join(nebula.Names(), ", ")},
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "tracer:", err)

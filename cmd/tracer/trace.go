@@ -67,7 +67,6 @@ func (t *trace) run() (*pipeline.Manifest, error) {
 		return nil, err
 	}
 	defer closeServer()
-	defer t.client.Close()
 	if err := t.open(); err != nil {
 		return nil, err
 	}
