@@ -39,7 +39,8 @@ type StageLine struct {
 	LLM     string       `json:"llm_name"`
 	Stage   schema.Stage `json:"stage"`
 	Rows    int          `json:"rows"`
-	Seconds float64      `json:"seconds"` // each reading stands for half the gap to either neighbour
+	Updates int          `json:"power_updates"` // readings with a new value of the power sensor
+	Seconds float64      `json:"seconds"`       // each reading stands for half the gap to either neighbour
 	MeanW   *float64     `json:"mean_power_w"`
 	P95W    *float64     `json:"p95_power_w"`
 	GPUUtil *float64     `json:"mean_gpu_utilization_pct"`
@@ -103,11 +104,11 @@ func (s *Summary) readSamples(d Dataset) error {
 	}
 	lines := map[[3]string]*StageLine{}
 	boards := map[string][]instant{}
-	columns := []string{"gpu_uuid", "gpu_name", "llm_name", "inference_stage", "monotonic_ns", "power_instant_w", "gpu_utilization_pct", "temperature_c"}
+	columns := []string{"gpu_uuid", "gpu_name", "llm_name", "inference_stage", "monotonic_ns", "power_instant_w", "gpu_utilization_pct", "temperature_c", "power_is_new"}
 	for _, f := range files {
 		err := scan(f, columns, func(a []arrow.Array) error {
 			times, power := a[4].(*array.Int64), a[5].(*array.Float32)
-			util, temp := a[6].(*array.Int32), a[7].(*array.Int32)
+			util, temp, fresh := a[6].(*array.Int32), a[7].(*array.Int32), a[8].(*array.Boolean)
 			for i := range times.Len() {
 				key := [3]string{text(a[0], i), text(a[2], i), text(a[3], i)}
 				l := lines[key]
@@ -119,6 +120,9 @@ func (s *Summary) readSamples(d Dataset) error {
 				boards[key[0]] = append(boards[key[0]], instant{times.Value(i), l})
 				if power.IsValid(i) {
 					l.powers = append(l.powers, float64(power.Value(i)))
+				}
+				if fresh.IsValid(i) && fresh.Value(i) {
+					l.Updates++
 				}
 				if util.IsValid(i) {
 					l.util.add(float64(util.Value(i)))
@@ -259,16 +263,22 @@ func quantile(v []float64, q float64) *float64 {
 // Print writes the summary as tables.
 func (s *Summary) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "gpu\tllm\tstage\trows\tseconds\tmean W\tp95 W\tGPU util %\t°C\t\n")
+	fmt.Fprint(t, "gpu\tllm\tstage\trows\tseconds\tupdates\tmean W\tp95 W\tGPU util %\t°C\t\n")
 	for _, l := range s.Stages {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f\t%s\t%s\t%s\t%s\t\n", s.label(l), l.LLM, l.Stage, l.Rows, l.Seconds, number(l.MeanW, 1), number(l.P95W, 1), number(l.GPUUtil, 0), number(l.Temp, 0))
-	}
-	fmt.Fprint(t, "\t\t\t\t\t\t\t\t\t\n")
-	fmt.Fprint(t, "workload\tsize\trequests\tvalid\tTTFT ms\tTPOT ms\ttokens in\ttokens out\t\t\n")
-	for _, l := range s.Sizes {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t\t\n", l.Workload, l.Size, l.Requests, l.Valid, number(scaled(l.TTFT, 1e3), 1), number(scaled(l.TPOT, 1e3), 2), number(l.InputTokens, 0), number(l.OutputTokens, 0))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f\t%d\t%s\t%s\t%s\t%s\t\n", s.label(l), l.LLM, l.Stage, l.Rows, l.Seconds, l.Updates, number(l.MeanW, 1), number(l.P95W, 1), number(l.GPUUtil, 0), number(l.Temp, 0))
 	}
 	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	fmt.Fprint(t, "workload\tsize\trequests\tvalid\tTTFT ms\tTPOT ms\ttokens in\ttokens out\t\n")
+	for _, l := range s.Sizes {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t\n", l.Workload, l.Size, l.Requests, l.Valid, number(scaled(l.TTFT, 1e3), 1), number(scaled(l.TPOT, 1e3), 2), number(l.InputTokens, 0), number(l.OutputTokens, 0))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w, "\nupdates: new values of the power sensor; W of a stage with few of them says more about what came before it"); err != nil {
 		return err
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Counts.Reasons)) {

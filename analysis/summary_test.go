@@ -54,7 +54,7 @@ func writeRun(t *testing.T, dir string) {
 			case at >= 1100*ms && at < 1150*ms, at >= 1500*ms && at < 2500*ms:
 				watts = 100
 			}
-			r.PowerInstantW = schema.Some(watts + float32(board))
+			r.PowerInstantW, r.PowerIsNew = schema.Some(watts+float32(board)), schema.Some(slot%10 == 2)
 			if slot%10 == 0 {
 				r.GPUUtilPct = schema.Some(int32(watts / 2))
 			}

@@ -89,7 +89,7 @@ func (x *exchange) invalidate(a *answer) {
 	}
 	mark(schema.ReasonPrefixCacheHit, s.CachedInputTokens.V > 0)
 	mark(schema.ReasonTokensCut, x.truncated())
-	mark(schema.ReasonLength, s.ErrorType == "" && mismatched(s))
+	mark(schema.ReasonLength, s.ErrorType == "" && mismatched(s, x.asksExactly()))
 	mark(schema.ReasonStreamBroken, s.ErrorType == ErrTypeStreamBroken)
 	mark(schema.ReasonNoFirstToken, s.ErrorType == "" && len(a.tokensNS) == 0)
 }
@@ -106,12 +106,18 @@ func (x *exchange) truncated() bool {
 	return full || int64(seen.V) < int64(sent)*4/5-16
 }
 
-// mismatched says whether the answer has another length than was asked: a bound was overstepped or, where the prompt
-// wants exactly so many tokens, missed. What cannot be known is not held against the request.
-func mismatched(s *schema.Span) bool {
+// asksExactly says whether the server was told to give exactly so many tokens. Where it cannot be told, both lengths are
+// in the row and a shorter answer is no fault.
+func (x *exchange) asksExactly() bool {
+	return x.span.Prompt.ExactLength && x.c.cfg.Profile.IgnoreEOS && x.dress == full
+}
+
+// mismatched says whether the answer has another length than was asked: a bound was overstepped or an exact length
+// missed. What cannot be known is not held against the request.
+func mismatched(s *schema.Span, exactly bool) bool {
 	asked, got := s.OutputTokensRequested, s.OutputTokens
 	if !asked.OK || !got.OK {
 		return false
 	}
-	return got.V > asked.V || s.Prompt.ExactLength && got.V != asked.V
+	return got.V > asked.V || exactly && got.V != asked.V
 }

@@ -166,15 +166,19 @@ func TestOtherTokenisersCountsAreNoTruncation(t *testing.T) {
 
 func TestAnswerOfAnotherLengthIsMarked(t *testing.T) {
 	for _, c := range []struct {
+		server string
 		exact  bool
 		output int
 		marked bool
-	}{{true, 8, false}, {true, 7, true}, {true, 9, true}, {false, 3, false}, {false, 9, true}} {
+	}{
+		{"vllm", true, 8, false}, {"vllm", true, 7, true}, {"vllm", true, 9, true}, {"vllm", false, 3, false}, {"vllm", false, 9, true},
+		{"ollama", true, 7, false}, {"ollama", true, 9, true}, // it cannot be told an exact length
+	} {
 		bubble(t, func(t *testing.T) {
 			p := &schema.Prompt{ID: "p", Text: "x", MaxTokens: 8, ExactLength: c.exact}
-			s := send(t, stream(says("x"), usageOf(10, c.output), done), p, nil).Span
+			s := send(t, stream(says("x"), usageOf(10, c.output), done), p, func(cfg *Config) { cfg.Profile, _ = ProfileByName(c.server) }).Span
 			if slices.Contains(s.Invalid, schema.ReasonLength) != c.marked {
-				t.Errorf("exact %v, 8 asked, %d counted: reasons %v", c.exact, c.output, s.Invalid)
+				t.Errorf("%s, exact %v, 8 asked, %d counted: reasons %v", c.server, c.exact, c.output, s.Invalid)
 			}
 		})
 	}

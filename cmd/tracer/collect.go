@@ -33,6 +33,7 @@ type collect struct {
 	Concurrency int           `default:"1" placeholder:"N" help:"Requests in flight; more than one makes stages overlap (default: ${default})."`
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
+	Silence     time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
 	RunID       string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
 	Seed        int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
 	APIKeyFile  string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
@@ -126,7 +127,7 @@ func (c *collect) corpus() (prompts, warmup []schema.Prompt, err error) {
 	for _, f := range []struct {
 		flag         string
 		value, least int
-	}{{"--prompts", c.Prompts, 1}, {"--concurrency", c.Concurrency, 1}, {"--warmup", c.Warmup, 0}, {"--idle", int(c.Idle), 0}} {
+	}{{"--prompts", c.Prompts, 1}, {"--concurrency", c.Concurrency, 1}, {"--warmup", c.Warmup, 0}, {"--idle", int(c.Idle), 0}, {"--silence", int(c.Silence / time.Second), 1}} {
 		if f.value < f.least {
 			return nil, nil, usage("%s must be at least %d", f.flag, f.least)
 		}

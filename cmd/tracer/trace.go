@@ -93,7 +93,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed)}
+	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence}
 	cfg.Profile = t.profile
 	if t.Endpoint == "sim" {
 		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {

@@ -49,6 +49,7 @@ func Create(path string, specs ...Spec) (*Script, error) {
 		return nil, fmt.Errorf("creating script: %w", err)
 	}
 	s, err := createIn(f, specs)
+	err = errors.Join(err, f.Chmod(0o644)) // readers may be another user's, or in a container
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
