@@ -171,8 +171,13 @@ func TestAnswerOfAnotherLengthIsMarked(t *testing.T) {
 		output int
 		marked bool
 	}{
-		{"vllm", true, 8, false}, {"vllm", true, 7, true}, {"vllm", true, 9, true}, {"vllm", false, 3, false}, {"vllm", false, 9, true},
-		{"ollama", true, 7, false}, {"ollama", true, 9, true}, // it cannot be told an exact length
+		{"vllm", true, 8, false},
+		{"vllm", true, 7, true},
+		{"vllm", true, 9, true},
+		{"vllm", false, 3, false},
+		{"vllm", false, 9, true},
+		{"ollama", true, 7, false},
+		{"ollama", true, 9, true}, // it cannot be told an exact length
 	} {
 		bubble(t, func(t *testing.T) {
 			p := &schema.Prompt{ID: "p", Text: "x", MaxTokens: 8, ExactLength: c.exact}
