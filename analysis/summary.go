@@ -92,6 +92,9 @@ func (d Dataset) Summarize(runID string) (*Summary, error) {
 	return s, nil
 }
 
+// longGap is how many usual gaps a gap may last and still be a late reading.
+const longGap = 10
+
 type instant struct {
 	ns   int64
 	line *StageLine
@@ -104,12 +107,15 @@ func (s *Summary) readSamples(d Dataset) error {
 	}
 	lines := map[[3]string]*StageLine{}
 	boards := map[string][]instant{}
-	columns := []string{"gpu_uuid", "gpu_name", "llm_name", "inference_stage", "monotonic_ns", "power_instant_w", "gpu_utilization_pct", "temperature_c", "power_is_new"}
+	columns := []string{"gpu_uuid", "gpu_name", "llm_name", "inference_stage", "monotonic_ns", "power_instant_w", "gpu_utilization_pct", "temperature_c", "power_is_new", "run_id"}
 	for _, f := range files {
 		err := scan(f, columns, func(a []arrow.Array) error {
 			times, power := a[4].(*array.Int64), a[5].(*array.Float32)
 			util, temp, fresh := a[6].(*array.Int32), a[7].(*array.Int32), a[8].(*array.Boolean)
 			for i := range times.Len() {
+				if text(a[9], i) != s.RunID { // a file name may begin with another run's id
+					continue
+				}
 				key := [3]string{text(a[0], i), text(a[2], i), text(a[3], i)}
 				l := lines[key]
 				if l == nil {
@@ -152,11 +158,20 @@ func (s *Summary) readSamples(d Dataset) error {
 	return nil
 }
 
-// shareTime gives each reading half the gap to either neighbour.
+// shareTime gives each reading half the gap to either neighbour. A gap of several usual ones is time in which nothing was
+// read, a lost board for instance, and belongs to no stage.
 func shareTime(rows []instant) {
 	slices.SortFunc(rows, func(a, b instant) int { return cmp.Compare(a.ns, b.ns) })
+	gaps := make([]float64, 0, len(rows))
+	for i := 1; i < len(rows); i++ {
+		gaps = append(gaps, float64(rows[i].ns-rows[i-1].ns))
+	}
+	usual := quantile(gaps, 0.5)
 	for i := 1; i < len(rows); i++ {
 		half := float64(rows[i].ns-rows[i-1].ns) / 2e9
+		if half*2e9 > longGap**usual {
+			half = *usual / 2e9
+		}
 		rows[i-1].line.Seconds += half
 		rows[i].line.Seconds += half
 	}
@@ -172,11 +187,14 @@ func (s *Summary) readRequests(d Dataset) error {
 		size     int32
 	}
 	lines := map[key]*SizeLine{}
-	columns := []string{"workload", "target_tokens", "warmup", "valid", "ttft_s", "tpot_s", "input_tokens", "output_tokens", "invalid_reasons"}
+	columns := []string{"workload", "target_tokens", "warmup", "valid", "ttft_s", "tpot_s", "input_tokens", "output_tokens", "invalid_reasons", "run_id"}
 	for _, f := range files {
 		err := scan(f, columns, func(a []arrow.Array) error {
 			size, warmup, valid := a[1].(*array.Int32), a[2].(*array.Boolean), a[3].(*array.Boolean)
 			for i := range size.Len() {
+				if text(a[9], i) != s.RunID {
+					continue
+				}
 				if warmup.Value(i) {
 					s.Counts.Warmup++
 					continue

@@ -70,10 +70,16 @@ func (e endpoint) secrets(k Key) []string {
 	all := []string{k.text()}
 	if user := e.url.User; user != nil {
 		password, _ := user.Password()
-		all = append(all, password, base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+		all = append(all, user.String(), password, url.QueryEscape(password), base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+		if password == "" {
+			all = append(all, user.Username()) // a token in the user's place
+		}
 	}
+	all = append(all, e.url.RawQuery, e.url.Fragment)
 	for _, values := range e.url.Query() {
-		all = append(all, values...)
+		for _, v := range values {
+			all = append(all, v, url.QueryEscape(v))
+		}
 	}
 	kept := all[:0]
 	for _, s := range all {

@@ -69,7 +69,7 @@ func (e *StopError) Error() string {
 	switch e.ErrorType {
 	case ErrTypeAuth:
 		mend = "check the key"
-	case "http_404":
+	case "http_404", "http_405", "http_501":
 		mend = "check the endpoint's path and the model's name"
 	}
 	return fmt.Sprintf("sending prompts to %s: %s (%s, %d in a row): %s", e.Endpoint, e.Message, e.ErrorType, e.Failures, mend)
@@ -112,7 +112,7 @@ func (s *Schedule) send(ctx context.Context, c *Client, prompts []*schema.Prompt
 
 // noUsableServer says whether a failure would meet every other prompt as well.
 func noUsableServer(errorType string) bool {
-	return errorType == ErrTypeConnect || errorType == ErrTypeAuth || errorType == "http_404"
+	return errorType == ErrTypeConnect || errorType == ErrTypeAuth || errorType == "http_404" || errorType == "http_405" || errorType == "http_501"
 }
 
 // weigh counts failures in a row. Before anything was ever answered one is enough: an endpoint, a key or a model's name

@@ -4,7 +4,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 )
 
@@ -15,9 +14,12 @@ var card []byte
 
 // writeCard puts the card at the head of a new dataset; one that stands there, perhaps edited, is left alone.
 func (d dataset) writeCard() error {
-	err := writeSynced(filepath.Join(d.root, "README.md"), card)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	tmp := filepath.Join(d.tmp(), "card")
+	if err := writeSynced(tmp, card); err != nil {
 		return fmt.Errorf("writing the dataset's README: %w", err)
+	}
+	if err := d.place(File{Path: "README.md", tmp: tmp}); !errors.Is(err, ErrRunExists) {
+		return err
 	}
 	return nil
 }

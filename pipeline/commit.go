@@ -96,13 +96,18 @@ func (d dataset) publish(m *Manifest) error {
 	if err := writeSynced(manifest.tmp, append(body, '\n')); err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
+	var placed []string
 	for _, f := range append(slices.Clone(m.Files), manifest) {
 		if f.tmp == "" { // shared, and in place
 			continue
 		}
 		if err := d.place(f); err != nil {
+			for _, path := range placed { // a run without its manifest is no run
+				err = errors.Join(err, os.Remove(filepath.Join(d.root, path)))
+			}
 			return err
 		}
+		placed = append(placed, f.Path)
 	}
 	return os.RemoveAll(d.tmp())
 }

@@ -37,7 +37,12 @@ type parquetWriter struct {
 // levels are reusable definition levels: all present, all absent, and a column's own.
 type levels struct{ present, absent, own []int16 }
 
-func newParquetWriter[R any](w io.Writer, t schema.Table[R], mem memory.Allocator) (*parquetWriter, error) {
+func newParquetWriter[R any](w io.Writer, t schema.Table[R], mem memory.Allocator) (pw *parquetWriter, err error) {
+	defer func() { // v17 panics where the file's first bytes cannot be written
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
 	logical, props, arrowProps := t.Schema(), properties(t, mem), pqarrow.DefaultWriterProps()
 	root, err := pqarrow.ToParquet(logical, props, arrowProps)
 	if err != nil {

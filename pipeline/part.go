@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
@@ -36,17 +36,25 @@ type hashed struct {
 	w   io.Writer
 	sum hash.Hash
 	n   int64
+	err error // the first: the encoder on top does not always pass it on
 }
 
 func (h *hashed) Write(p []byte) (int, error) {
 	n, err := h.w.Write(p)
 	h.n += int64(n)
 	h.sum.Write(p[:n])
+	h.err = cmp.Or(h.err, err)
 	return n, err
 }
 
+// failed is what went wrong while writing, in the file system's words where it was the file system.
+func (h *hashed) failed(what, path string, err error) error {
+	return fmt.Errorf("%s %s: %w", what, path, cmp.Or(h.err, err))
+}
+
 func createPart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path string) (*part[R], error) {
-	name := strings.ReplaceAll(path, "/", "+") + ".part" // does not end in .parquet: no reader's glob finds it
+	sum := sha256.Sum256([]byte(path))
+	name := hex.EncodeToString(sum[:8]) + ".part" // does not end in .parquet: no reader's glob finds it
 	f, err := os.OpenFile(filepath.Join(tmpDir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("creating a part of %s: %w", t.Name, err)
@@ -55,7 +63,7 @@ func createPart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path str
 	w, err := newParquetWriter(out, t, mem)
 	if err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("starting a part of %s: %w", t.Name, err)
+		return nil, out.failed("starting a part of", t.Name, err)
 	}
 	return &part[R]{path: path, tmp: f, out: out, parquet: w, builder: t.NewBuilder(mem)}, nil
 }
@@ -80,7 +88,7 @@ func (p *part[R]) encode() error {
 	record := p.builder.NewRecord()
 	defer record.Release()
 	if err := p.parquet.write(record); err != nil {
-		return fmt.Errorf("writing %s: %w", p.path, err)
+		return p.out.failed("writing", p.path, err)
 	}
 	return nil
 }
@@ -94,8 +102,8 @@ func (p *part[R]) finish() (File, error) {
 	if err := p.encode(); err != nil {
 		return File{}, err
 	}
-	if err := p.parquet.close(); err != nil {
-		return File{}, fmt.Errorf("closing %s: %w", p.path, err)
+	if err := p.parquet.close(); err != nil || p.out.err != nil {
+		return File{}, p.out.failed("closing", p.path, err)
 	}
 	if err := p.tmp.Sync(); err != nil {
 		return File{}, fmt.Errorf("syncing %s: %w", p.path, err)

@@ -1,12 +1,18 @@
 package schema
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
 
+// longestSlug leaves room for a key within the 255 bytes of a file name.
+const longestSlug = 200
+
 // Slug is the value of a partition key for an exact name: letters, digits, dot, underscore and dash stand for
-// themselves, "/" becomes "--", a space "-", and every other byte %XX. The exact name stays in a column.
+// themselves, "/" becomes "--", a space "-", and every other byte %XX. A slug too long for a file name is cut and ends in
+// a hash instead. The exact name stays in a column.
 func Slug(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
@@ -21,5 +27,9 @@ func Slug(name string) string {
 			fmt.Fprintf(&b, "%%%02X", c)
 		}
 	}
-	return b.String()
+	if b.Len() <= longestSlug {
+		return b.String()
+	}
+	sum := sha256.Sum256([]byte(name))
+	return b.String()[:longestSlug-17] + "-" + hex.EncodeToString(sum[:8])
 }

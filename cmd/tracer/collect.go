@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +17,9 @@ import (
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/schema"
 )
+
+// longestPeriod is beyond any use: no stage lasts so long without a change.
+const longestPeriod = 10 * time.Second
 
 type collect struct {
 	Out         string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
@@ -89,7 +90,8 @@ func (c *collect) Run(t *terminal, l *layers) error {
 	if c.DryRun {
 		return c.printPlan(t, boards, plan, prompts, warmup)
 	}
-	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, prompts: prompts, warmup: warmup, profile: profile}
+	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, prompts: prompts, warmup: warmup, profile: profile, release: func() {}}
+	defer func() { trace.release() }()
 	manifest, err := trace.run()
 	if manifest == nil {
 		return err
@@ -102,6 +104,10 @@ func (c *collect) simulated() bool { return strings.Contains(c.GPU, simPrefix) }
 // checkSimulation refuses halves: a simulated board knows nothing of what a real server does, and the other way round.
 func (c *collect) checkSimulation() error {
 	switch {
+	case c.Out == "":
+		return usage("--out is empty; name a folder")
+	case c.Endpoint == "":
+		return usage("--endpoint is empty; name a server, or sim")
 	case c.simulated() && c.Endpoint != "sim":
 		return usage("--gpu %s with --endpoint %s: a simulated board sees only the simulated server's load; add --endpoint sim, or name real boards", c.GPU, c.Endpoint)
 	case !c.simulated() && c.Endpoint == "sim":
@@ -115,8 +121,8 @@ func (c *collect) period() (time.Duration, error) {
 		return 0, nil
 	}
 	d, err := time.ParseDuration(c.Period)
-	if err != nil || d < sampler.MinPeriod {
-		return 0, usage("--period %s: give auto, or a time of at least %v such as 10ms", c.Period, sampler.MinPeriod)
+	if err != nil || d < sampler.MinPeriod || d > longestPeriod {
+		return 0, usage("--period %s: give auto, or a time between %v and %v such as 10ms", c.Period, sampler.MinPeriod, longestPeriod)
 	}
 	return d, nil
 }
@@ -125,11 +131,17 @@ func (c *collect) period() (time.Duration, error) {
 // answered from a prefix cache.
 func (c *collect) corpus() (prompts, warmup []schema.Prompt, err error) {
 	for _, f := range []struct {
-		flag         string
-		value, least int
-	}{{"--prompts", c.Prompts, 1}, {"--concurrency", c.Concurrency, 1}, {"--warmup", c.Warmup, 0}, {"--idle", int(c.Idle), 0}, {"--silence", int(c.Silence / time.Second), 1}} {
-		if f.value < f.least {
-			return nil, nil, usage("%s must be at least %d", f.flag, f.least)
+		flag               string
+		value, least, most int
+	}{
+		{"--prompts", c.Prompts, 1, 100_000},
+		{"--concurrency", c.Concurrency, 1, 1024},
+		{"--warmup", c.Warmup, 0, 1000},
+		{"--idle", int(c.Idle / time.Second), 0, 86_400},
+		{"--silence", int(c.Silence / time.Second), 1, 86_400},
+	} {
+		if f.value < f.least || f.value > f.most {
+			return nil, nil, usage("%s must be between %d and %d", f.flag, f.least, f.most)
 		}
 	}
 	spec := corpus.Spec{Sizes: c.Sizes, PerSize: c.Prompts, Seed: uint64(c.Seed), ExactLength: true}
@@ -137,6 +149,9 @@ func (c *collect) corpus() (prompts, warmup []schema.Prompt, err error) {
 		workload := schema.Workload(w)
 		if workload != schema.WorkloadPrefill && workload != schema.WorkloadDecode {
 			return nil, nil, usage("--workload %s: there are prefill and decode", w)
+		}
+		if slices.Contains(spec.Workloads, workload) {
+			return nil, nil, usage("--workload names %s twice", w)
 		}
 		spec.Workloads = append(spec.Workloads, workload)
 	}
@@ -210,27 +225,26 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 	if err := summary.Print(t.out); err != nil {
 		return err
 	}
-	s := tr.sampling[0]
-	fmt.Fprintf(t.out, "\nsampling: every %v planned, %.1f readings/s achieved, %d slots missed, %d readings dropped, ticks late by %v p50 / %v p99\n",
-		s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
+	fmt.Fprintln(t.out)
+	for i, s := range tr.sampling {
+		fmt.Fprintf(t.out, "sampling: board %d every %v planned, %.1f readings/s achieved, %d slots missed, %d readings dropped, ticks late by %v p50 / %v p99\n",
+			tr.boards.facts()[i].Index, s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
+	}
 	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)
 	return err
 }
 
-// inURL is what a URL must not carry into the dataset: user and password, and a query, which may be a token.
-var inURL = regexp.MustCompile(`://[^/@\s]*@|\?[^\s]*`)
-
-// commandLine is how the run was started. Keys have no flag; credentials within URLs are cut out.
-func commandLine() string {
-	args := slices.Clone(os.Args)
-	for i, a := range args {
-		if strings.Contains(a, "://") {
-			args[i] = inURL.ReplaceAllStringFunc(a, func(m string) string {
-				if strings.HasPrefix(m, "://") {
-					return "://"
-				}
-				return ""
-			})
+// commandLine is how the run was started, with the endpoint as it may be shown: keys have no flag, but a URL can hold
+// user, password and token.
+func commandLine(args []string, endpoint string) string {
+	const flag = "--endpoint"
+	args = slices.Clone(args)
+	for i := range args {
+		switch {
+		case strings.HasPrefix(args[i], flag+"="):
+			args[i] = flag + "=" + endpoint
+		case args[i] == flag && i+1 < len(args):
+			args[i+1] = endpoint
 		}
 	}
 	return strings.Join(args, " ")

@@ -153,13 +153,7 @@ func (d *doctor) clock(f *findings) {
 }
 
 func (d *doctor) disk(f *findings) {
-	dir := d.Out
-	for { // the dataset's folder is made by the first run
-		if _, err := os.Stat(dir); err == nil || !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
-			break
-		}
-		dir = filepath.Dir(dir)
-	}
+	dir := existing(d.Out)
 	probe, err := os.CreateTemp(dir, ".tracer-doctor-*")
 	if err != nil {
 		f.ill("disk", "choose a folder that you may write to with --out", err)
@@ -176,4 +170,14 @@ func (d *doctor) disk(f *findings) {
 		return
 	}
 	f.well("disk", "%s can be written to and has %.1f GB free", dir, float64(free)/1e9)
+}
+
+// existing is the folder, or the nearest above it that is there: the dataset's own is made by the first run.
+func existing(dir string) string {
+	for {
+		if _, err := os.Stat(dir); err == nil || !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
 }

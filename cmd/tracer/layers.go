@@ -41,9 +41,17 @@ func readLayers() (*layers, error) {
 		return nil, fmt.Errorf("reading %s: %w", yamlFile, err)
 	}
 	if err := yaml.Unmarshal(text, &l.yaml); err != nil {
-		return nil, fmt.Errorf("%s is not a list of flag: value lines: %w", yamlFile, err)
+		return nil, fmt.Errorf("%s%s is not a list of flag: value lines", yamlFile, position(err)) // its lines may hold secrets
 	}
 	return l, nil
+}
+
+// position is where a YAML error stands, without the text around it.
+func position(err error) string {
+	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil && e.GetToken().Position != nil {
+		return fmt.Sprintf(":%d", e.GetToken().Position.Line)
+	}
+	return ""
 }
 
 // Validate refuses names in tracer.yaml that are no flag: a typing error there would otherwise go unseen.
@@ -63,7 +71,10 @@ func (l *layers) Validate(app *kong.Application) error {
 }
 
 // Resolve finds a flag's value in the layers.
-func (l *layers) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+func (l *layers) Resolve(_ *kong.Context, path *kong.Path, flag *kong.Flag) (any, error) {
+	if node := path.Node(); node != nil && node.Name == "sim" { // its --gpu and --model are other things than collect's
+		return nil, nil //nolint:nilnil // kong's way to say that the flag is not set
+	}
 	name := "TRACER_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
 	if v, ok := os.LookupEnv(name); ok {
 		return v, nil

@@ -16,6 +16,9 @@ const (
 	assumedBoard = "A10"
 	// bytesPerRow is what a sample takes in Parquet with room to spare (make bench measures about 7).
 	bytesPerRow = 12
+	// A file's footer and schema, and a prompt's text, compressed.
+	bytesPerFile  = 16 << 10
+	bytesPerToken = 3
 )
 
 // runPlan is what collect would do.
@@ -58,8 +61,8 @@ func (c *collect) printPlan(t *terminal, b *boards, plan sampler.Plan, prompts, 
 	}
 	p.Expected = (c.Idle + settle + p.Expected/time.Duration(c.Concurrency)).Round(time.Second)
 	p.Rows = int64(p.Expected/plan.Power) * int64(len(b.devices))
-	p.DiskBytes = p.Rows * bytesPerRow
-	if free, err := freeBytes("."); err == nil {
+	p.DiskBytes = p.Rows*bytesPerRow + p.InputTokens*bytesPerToken + int64(3*len(b.devices)+3)*bytesPerFile
+	if free, err := freeBytes(existing(c.Out)); err == nil {
 		p.FreeBytes = free
 	}
 	if c.JSON {
@@ -74,7 +77,7 @@ func (c *collect) printPlan(t *terminal, b *boards, plan sampler.Plan, prompts, 
 	fmt.Fprintf(t.out, "requests   %d and %d for warm-up: %d tokens in, up to %d out\n", p.Requests, p.Warmup, p.InputTokens, p.MaxOutput)
 	fmt.Fprintf(t.out, "sampling   %s\n", p.Sampling)
 	fmt.Fprintf(t.out, "time       about %v (%s)\n", p.Expected, p.Assumption)
-	_, err = fmt.Fprintf(t.out, "disk       about %.1f MB for %d rows; %.1f GB free here\n", float64(p.DiskBytes)/1e6, p.Rows, float64(p.FreeBytes)/1e9)
+	_, err = fmt.Fprintf(t.out, "disk       about %.1f MB for %d rows; %.1f GB free there\n", float64(p.DiskBytes)/1e6, p.Rows, float64(p.FreeBytes)/1e9)
 	return err
 }
 

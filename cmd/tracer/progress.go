@@ -47,7 +47,7 @@ func (t *trace) showProgress() (end func()) {
 			case <-done:
 				finish()
 				p := t.schedule.Progress()
-				fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, p.Total, time.Since(t.started).Round(time.Second), p.Failed)
+				fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, len(t.prompts)+len(t.warmup), time.Since(t.started).Round(time.Second), p.Failed)
 				return
 			}
 		}

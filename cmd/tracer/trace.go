@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sourcegraph/conc"
+	"github.com/sourcegraph/conc/panics"
 
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/internal/clock"
@@ -55,7 +57,11 @@ type trace struct {
 	schedule *nebula.Schedule
 	pipeline *pipeline.Pipeline
 	sampling []schema.Sampling
+	faults   []string  // what the boards failed at
 	started  time.Time // of the progress display
+
+	release    func()     // gives signals back to the system; once the result is printed
+	publishing sync.Mutex // held by whoever ends the run: the commit, or the second Ctrl-C
 }
 
 // run collects and commits. The manifest is nil where nothing was committed.
@@ -70,8 +76,7 @@ func (t *trace) run() (*pipeline.Manifest, error) {
 	if err := t.open(); err != nil {
 		return nil, err
 	}
-	release := t.onSignal(stop)
-	defer release()
+	t.release = t.onSignal(stop)
 	stats, err := t.measure(ctx, stop)
 	var stopped *nebula.StopError
 	if err != nil && !errors.Is(err, errInterrupted) && !errors.As(err, &stopped) && !errors.Is(err, errAllBoardsLost) {
@@ -122,7 +127,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		return nil, usage("--endpoint: %w", err)
 	}
 	t.record = schema.Run{
-		ID: t.RunID, Host: hostname(), Command: commandLine(), TracerVersion: version, GitCommit: gitCommit(),
+		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, info.Endpoint), TracerVersion: version, GitCommit: gitCommit(),
 		CorpusID: corpus.Hash(slices.Concat(t.warmup, t.prompts)), Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
 		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
@@ -162,6 +167,9 @@ func chooseModel(info nebula.ServerInfo, asked string) (string, error) {
 	var names []string
 	for _, m := range info.Models {
 		names = append(names, m.ID)
+	}
+	if asked == "" && len(names) == 0 {
+		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with --model", info.Endpoint))
 	}
 	if asked != "" {
 		if _, ok := info.Find(asked); !ok && len(names) > 0 {
@@ -228,12 +236,14 @@ func (t *trace) measure(ctx context.Context, stop context.CancelCauseFunc) (samp
 		pipelineErr      error
 	)
 	readers.Go(func() {
-		if stats, samplerErr = t.sampler.Run(sampling); samplerErr != nil {
+		crash := panics.Try(func() { stats, samplerErr = t.sampler.Run(sampling) })
+		if samplerErr = cmp.Or(crash.AsError(), samplerErr); samplerErr != nil {
 			stop(fmt.Errorf("%w: %w", errAllBoardsLost, samplerErr))
 		}
 	})
 	writers.Go(func() {
-		if pipelineErr = t.pipeline.Collect(drained); pipelineErr != nil {
+		crash := panics.Try(func() { pipelineErr = t.pipeline.Collect(drained) })
+		if pipelineErr = cmp.Or(crash.AsError(), pipelineErr); pipelineErr != nil {
 			stop(pipelineErr)
 		}
 	})
@@ -291,6 +301,11 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 		stop(errInterrupted)
 		select {
 		case <-signals:
+			if !t.publishing.TryLock() {
+				fmt.Fprintln(t.err, "tracer: too late to abort; the commit is under way")
+				<-done
+				return
+			}
 			_ = t.pipeline.Abandon()
 			fmt.Fprintln(t.err, "tracer: aborted; nothing was committed")
 			os.Exit(exitFailure)
@@ -306,6 +321,7 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 
 // commit publishes the run.
 func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, error) {
+	t.publishing.Lock() // never unlocked: from here on the run is being committed, and a second Ctrl-C comes too late
 	t.record.End = clock.Read()
 	t.record.Status = schema.StatusComplete
 	if err != nil {
@@ -314,7 +330,7 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 	t.sampling = make([]schema.Sampling, len(t.boards.devices))
 	for i, b := range stats.Boards {
 		s := schema.Sampling{
-			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: stats.Missed,
+			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: stats.Missed + stats.Ticks - b.Readings,
 			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
 			RealTime: stats.RealTime, Lost: b.Losses > 0,
 		}
@@ -327,6 +343,10 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 			}
 		}
 		t.sampling[i] = s
+		if b.Losses > 0 || b.PowerAbsent > 0 {
+			t.faults = append(t.faults, fmt.Sprintf("board %s: stopped answering %d times, for %v in all; instant power absent in %d of %d readings",
+				b.UUID, b.Losses, b.LostFor.Round(time.Millisecond), b.PowerAbsent, b.Readings))
+		}
 	}
 	manifest, err := t.pipeline.Commit(t.sampling, versionLine())
 	if err != nil {
@@ -347,6 +367,8 @@ func (t *trace) verdict(err error) error {
 		return &codedError{exitPartial, err}
 	case r.Failed > 0 && r.Succeeded == 0:
 		return fmt.Errorf("all %d requests failed: %s", r.Failed, t.pipeline.FirstError())
+	case len(t.faults) > 0:
+		return &codedError{exitPartial, errors.New(strings.Join(t.faults, "\n"))}
 	case r.Failed > 0:
 		return &codedError{exitPartial, fmt.Errorf("%d of %d requests failed, the first with: %s", r.Failed, r.Requests, t.pipeline.FirstError())}
 	}
