@@ -80,11 +80,11 @@ func (t *trace) run() (*pipeline.Manifest, error) {
 	stats, err := t.measure(ctx, stop)
 	var stopped *nebula.StopError
 	if err != nil && !errors.Is(err, errInterrupted) && !errors.As(err, &stopped) && !errors.Is(err, errAllBoardsLost) {
-		return nil, fmt.Errorf("%w\nNothing was published; what was written so far is in %s", err, filepath.Join(t.Out, "_tracer", "tmp"))
+		return nil, t.unpublished(err)
 	}
 	manifest, commitErr := t.commit(stats, err)
 	if commitErr != nil {
-		return nil, errors.Join(err, commitErr)
+		return nil, t.unpublished(errors.Join(err, commitErr))
 	}
 	return manifest, t.verdict(err)
 }
@@ -217,6 +217,15 @@ func (t *trace) open() (err error) {
 	}
 	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks}
 	return nil
+}
+
+// unpublished is the end of a run that could not be written.
+func (t *trace) unpublished(err error) error {
+	mend := "mend that and run again under another --run-id"
+	if errors.Is(err, syscall.ENOSPC) {
+		mend = "make room or choose another --out"
+	}
+	return fmt.Errorf("%w\nNothing was published: %s. What was written so far is in %s and can be removed", err, mend, filepath.Join(t.Out, "_tracer", "tmp"))
 }
 
 // unwritable is a folder that cannot take a dataset.
