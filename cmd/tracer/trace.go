@@ -98,8 +98,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence}
-	cfg.Profile = t.profile
+	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence, Profile: t.profile}
 	if t.Endpoint == "sim" {
 		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {
 			return nil, err
@@ -352,16 +351,28 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 			}
 		}
 		t.sampling[i] = s
-		if b.Losses > 0 || b.PowerAbsent > 0 {
-			t.faults = append(t.faults, fmt.Sprintf("board %s: stopped answering %d times, for %v in all; instant power absent in %d of %d readings",
-				b.UUID, b.Losses, b.LostFor.Round(time.Millisecond), b.PowerAbsent, b.Readings))
-		}
+		t.judgeBoard(b)
 	}
 	manifest, err := t.pipeline.Commit(t.sampling, versionLine())
 	if err != nil {
 		return nil, err
 	}
 	return &manifest, nil
+}
+
+// judgeBoard tells what a board failed at. A sensor that never answered is a property of the board, and one that failed
+// now and then a property of sensors: these are said, the rest makes the data partial.
+func (t *trace) judgeBoard(b sampler.BoardStats) {
+	if b.Losses == 0 && b.PowerAbsent == 0 {
+		return
+	}
+	what := fmt.Sprintf("board %s: stopped answering %d times, for %v in all; instant power absent in %d of %d readings",
+		b.UUID, b.Losses, b.LostFor.Round(time.Millisecond), b.PowerAbsent, b.Readings)
+	if b.Losses > 0 || b.PowerAbsent > b.Readings/100 && b.PowerAbsent < b.Readings {
+		t.faults = append(t.faults, what)
+		return
+	}
+	fmt.Fprintln(t.err, what)
 }
 
 // verdict is the error that the run ends with, once it is committed.
