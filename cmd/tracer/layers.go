@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
@@ -114,8 +115,9 @@ func (l *layers) key(file string) (nebula.Key, error) {
 
 func readKeyFile(path string) (string, error) {
 	text, err := os.ReadFile(path)
-	if err == nil && len(strings.TrimSpace(string(text))) == 0 {
-		err = fmt.Errorf("%s is empty", path)
+	key := strings.TrimSpace(string(text))
+	if err == nil && (key == "" || strings.ContainsFunc(key, unicode.IsControl)) {
+		err = fmt.Errorf("%s does not hold one line with a key", path)
 	}
-	return strings.TrimSpace(string(text)), err
+	return key, err
 }

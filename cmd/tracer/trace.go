@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/sourcegraph/conc"
 	"github.com/sourcegraph/conc/panics"
@@ -161,25 +162,27 @@ func (t *trace) startSimulated() (endpoint string, closeServer func(), err error
 	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: truth}, t.boards.simulated)
 }
 
-// chooseModel takes the model asked for, or the only one that there is.
+// chooseModel takes the model asked for, or the only one that there is. The name goes to the terminal and into paths.
 func chooseModel(info nebula.ServerInfo, asked string) (string, error) {
 	var names []string
 	for _, m := range info.Models {
 		names = append(names, m.ID)
 	}
-	if asked == "" && len(names) == 0 {
+	_, listed := info.Find(asked)
+	switch {
+	case asked == "" && len(names) == 0:
 		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with --model", info.Endpoint))
-	}
-	if asked != "" {
-		if _, ok := info.Find(asked); !ok && len(names) > 0 {
-			return "", usage("--model %q: %s lists %q", asked, info.Endpoint, names)
-		}
-		return asked, nil
-	}
-	if len(names) != 1 {
+	case asked == "" && len(names) > 1:
 		return "", usage("%s lists %d models; choose one with --model: %q", info.Endpoint, len(names), names)
+	case asked == "":
+		asked = names[0]
+	case !listed && len(names) > 0:
+		return "", usage("--model %q: %s lists %q", asked, info.Endpoint, names)
 	}
-	return names[0], nil
+	if strings.ContainsFunc(asked, unicode.IsControl) {
+		return "", usage("the model's name %q holds control characters; have the server give it another", asked)
+	}
+	return asked, nil
 }
 
 func (t *trace) pointers(lists ...[]schema.Prompt) []*schema.Prompt {
