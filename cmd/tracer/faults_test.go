@@ -24,7 +24,7 @@ func TestALostBoardIsToldAndTheOthersGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer script.Close() //nolint:errcheck // unmapping at exit
+	defer script.Close()
 	const second = 1_000_000_000
 	now := clock.Now()
 	const lost = 15 // NVML_ERROR_GPU_IS_LOST
