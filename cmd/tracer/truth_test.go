@@ -148,9 +148,13 @@ func TestLabelsAgreeWithTheTruthInProcess(t *testing.T) {
 	dir := t.TempDir()
 	collectOrFail(t, nil, collectArgs(dir, "prefill", "--gpu", "sim:L40S", "--endpoint", "sim", "--workload", "prefill", "--sizes", "50,4000", "--prompts", "3", "--idle", "500ms", "--period", "2ms")...)
 	collectOrFail(t, nil, collectArgs(dir, "decode", "--gpu", "sim:L40S", "--endpoint", "sim", "--workload", "decode", "--sizes", "10,50", "--prompts", "3", "--idle", "500ms", "--period", "2ms")...)
+	var rows []row
+	var truth []servesim.Truth
 	for _, run := range []string{"prefill", "decode"} {
-		checkLabels(t, readRows(t, dir, run), readTruth(t, filepath.Join(dir, "_tracer", "truth", run+".jsonl")), periodNS)
+		rows = append(rows, readRows(t, dir, run)...)
+		truth = append(truth, readTruth(t, filepath.Join(dir, "_tracer", "truth", run+".jsonl"))...)
 	}
+	checkLabels(t, rows, truth, periodNS)
 }
 
 // The same through go-nvml's dlopen path: the simulated server runs in a process of its own and shows its boards to the C
