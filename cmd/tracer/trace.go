@@ -126,8 +126,12 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	if t.client, err = nebula.New(cfg); err != nil {
 		return nil, usage("--endpoint: %w", err)
 	}
+	asked := info.Endpoint
+	if t.Endpoint == "sim" {
+		asked = t.Endpoint // the command is there to be repeated: the simulated server's port changes
+	}
 	t.record = schema.Run{
-		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, info.Endpoint), TracerVersion: version, GitCommit: gitCommit(),
+		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, asked), TracerVersion: version, GitCommit: gitCommit(),
 		CorpusID: corpus.Hash(slices.Concat(t.warmup, t.prompts)), Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
 		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
