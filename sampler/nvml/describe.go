@@ -56,6 +56,9 @@ func (b *Board) describe(index int) {
 	}), func(mode int) bool { return mode == gonvml.DEVICE_MIG_ENABLE })
 	about.PersistenceMode = converted(value(l, "nvmlDeviceGetPersistenceMode", d.GetPersistenceMode), enabled)
 	about.Power = sampler.InstantPower(about.Architecture, about.DriverVersion)
+	if about.Simulated {
+		about.Power.GainError = 0 // the fake's sensors show the truth that was written
+	}
 	b.about = about
 	b.settle()
 }
