@@ -1,0 +1,5 @@
+package sampler
+
+import "time"
+
+const probeEvery = 2 * time.Millisecond
