@@ -54,7 +54,8 @@ type Board struct {
 	NVMLVersion   string
 	CUDAVersion   string
 
-	Power Sensor // the instant power sensor
+	Power       Sensor // the instant power sensor
+	Calibration Calibration
 }
 
 // Sensor is how a board's sensor behaves: a new value every Period, the mean over the Window before it.

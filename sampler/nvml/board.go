@@ -46,7 +46,7 @@ func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
 		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
 	}
 	b.lost = gonvml.SUCCESS
-	b.readFields(lanes, r)
+	b.readFields(b.fields.request(lanes), r)
 	if lanes&sampler.LaneUtilization != 0 && !b.isLost() {
 		b.readUtilization(r)
 	}
@@ -56,6 +56,31 @@ func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
 	if lanes&sampler.LaneSlow != 0 && !b.isLost() {
 		b.readSlow(r)
 	}
+	return b.loss()
+}
+
+// ReadField asks one sensor.
+func (b *Board) ReadField(f sampler.Field, r *schema.Reading) error {
+	b.library.enter()
+	defer b.library.leave()
+	if b.library.closed {
+		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
+	}
+	b.lost = gonvml.SUCCESS
+	switch f {
+	case sampler.FieldPowerInstant:
+		b.readFields(b.fields.only(powerInstant), r)
+	case sampler.FieldPowerAverage:
+		b.readFields(b.fields.only(powerAverage), r)
+	case sampler.FieldEnergy:
+		b.readFields(b.fields.only(energy), r)
+	case sampler.FieldUtilization:
+		b.readUtilization(r)
+	}
+	return b.loss()
+}
+
+func (b *Board) loss() error {
 	if b.isLost() {
 		return fmt.Errorf("reading %s: %w: %w", b.about.UUID, sampler.ErrBoardLost, b.lost)
 	}

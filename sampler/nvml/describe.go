@@ -75,7 +75,7 @@ func (b *Board) settle() {
 	var unused schema.Reading
 	for range 2 { // scopes
 		b.lost = gonvml.SUCCESS
-		b.readFields(sampler.LanePower|sampler.LaneUtilization, &unused)
+		b.readFields(b.fields.request(sampler.LanePower|sampler.LaneUtilization), &unused)
 	}
 	if f := b.fields.all[powerInstant]; f.seen && f.scope == gonvml.POWER_SCOPE_MODULE {
 		b.about.Power.Provenance += ", module scope"
