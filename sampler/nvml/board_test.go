@@ -46,7 +46,12 @@ func TestBoardsDescribeThemselvesAsTheyWereMade(t *testing.T) {
 func TestTheFakeShowsWhatTheSimulationShows(t *testing.T) {
 	for _, name := range []string{"A10", "A100-80", "H100-SXM"} {
 		t.Run(name, func(t *testing.T) {
-			l, s := openFake(t, spec(t, name, 0))
+			shaky := spec(t, name, 0)
+			for which, sensor := range shaky.Sensors {
+				sensor.Jitter = sensor.Period / 10
+				shaky.Sensors[which] = sensor
+			}
+			l, s := openFake(t, shaky)
 			b, simulated := l.Boards()[0], s.Boards()[0]
 			random := rand.New(rand.NewPCG(1, 2))
 			for at := clock.Now(); at < clock.Now()+5e9; at += int64(random.ExpFloat64() * 20e6) {
