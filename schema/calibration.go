@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Calibration is what was measured about a board's sensors before a run. The zero value is none.
 type Calibration struct {
@@ -23,4 +26,17 @@ type FieldCalibration struct {
 	WindowError time.Duration `json:"window_error_ns,omitzero"` // ±, 95 %
 	CallP50     time.Duration `json:"call_p50_ns"`
 	CallP99     time.Duration `json:"call_p99_ns"`
+}
+
+// PeriodChange says when a board's calls began to take too much, or little enough, of the time, and what was done.
+type PeriodChange struct {
+	AtNS  int64         `json:"monotonic_ns"` // CLOCK_MONOTONIC
+	From  time.Duration `json:"from_ns"`      // between readings of power
+	To    time.Duration `json:"to_ns"`
+	Share float64       `json:"call_share"` // of wall time, over the seconds before
+}
+
+// String is the change as it stands in the dataset.
+func (c PeriodChange) String() string {
+	return fmt.Sprintf("monotonic_ns=%d from_s=%g to_s=%g call_share=%.4g", c.AtNS, c.From.Seconds(), c.To.Seconds(), c.Share)
 }
