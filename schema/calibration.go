@@ -3,6 +3,8 @@ package schema
 import (
 	"fmt"
 	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
 )
 
 // Calibration is what was measured about a board's sensors before a run. The zero value is none.
@@ -39,4 +41,38 @@ type PeriodChange struct {
 // String is the change as it stands in the dataset.
 func (c PeriodChange) String() string {
 	return fmt.Sprintf("monotonic_ns=%d from_s=%g to_s=%g call_share=%.4g", c.AtNS, c.From.Seconds(), c.To.Seconds(), c.Share)
+}
+
+// calibrationColumns are what a calibration found out, field by field; all NULL in a run without one.
+func calibrationColumns() []Column[RunBoard] {
+	of := func(r *RunBoard) *Calibration { return &r.Board.Calibration }
+	columns := []Column[RunBoard]{
+		{Name: "calibrated_timestamp", Type: typeTimestamp, Nullable: true, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "when the board's sensors were calibrated; NULL where they were not", bind: optional(func(r *RunBoard) Opt[arrow.Timestamp] {
+			return Opt[arrow.Timestamp]{V: instant(of(r).AtUnixMS * 1e6), OK: of(r).AtUnixMS > 0}
+		})},
+		optText("calibration_load", "what the board did meanwhile", func(r *RunBoard) string { return of(r).Load }),
+	}
+	for _, f := range []struct {
+		name, what string
+		get        func(*Calibration) *FieldCalibration
+	}{
+		{"power_instant", "instant power (field 186)", func(c *Calibration) *FieldCalibration { return &c.PowerInstant }},
+		{"power_average", "average power (field 185)", func(c *Calibration) *FieldCalibration { return &c.PowerAverage }},
+		{"energy", "the energy counter (field 83)", func(c *Calibration) *FieldCalibration { return &c.Energy }},
+		{"utilization", "utilisation", func(c *Calibration) *FieldCalibration { return &c.Utilization }},
+	} {
+		get, name := func(r *RunBoard) *FieldCalibration { return f.get(of(r)) }, "calibrated_"+f.name
+		columns = append(columns,
+			optLength(name+"_period_s", "update period of "+f.what+"; NULL where it was not found", func(r *RunBoard) time.Duration { return get(r).Period }),
+			Column[RunBoard]{Name: name + "_confidence", Type: typeFloat64, Nullable: true, Doc: "mean resultant length of its changes at that period, 0 to 1", bind: optional(func(r *RunBoard) Opt[float64] {
+				return Opt[float64]{V: get(r).Confidence, OK: get(r).Period > 0}
+			})},
+			Column[RunBoard]{Name: name + "_changes", Type: typeInt64, Nullable: true, Encoding: Delta, Doc: "of its value, seen while calibrating", bind: optional(func(r *RunBoard) Opt[int64] {
+				return Opt[int64]{V: get(r).Changes, OK: get(r).Reads > 0}
+			})},
+			optLength(name+"_call_p50_s", "of one call", func(r *RunBoard) time.Duration { return get(r).CallP50 }),
+			optLength(name+"_call_p99_s", "of one call", func(r *RunBoard) time.Duration { return get(r).CallP99 }),
+		)
+	}
+	return columns
 }

@@ -1,6 +1,7 @@
 package nvml
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -79,5 +80,43 @@ func TestCalibrationEndsWithALostBoard(t *testing.T) {
 	}
 	if _, err := sampler.Observe(t.Context(), []sampler.FieldReader{l.Boards()[0]}, time.Minute); err == nil {
 		t.Error("calibrated a lost board")
+	}
+}
+
+func TestTheGovernorSeesSlowCallsThroughNVML(t *testing.T) {
+	const usual, slow = 20 * time.Microsecond, 400 * time.Microsecond
+	board := spec(t, "A100-80", 0)
+	board.CallCost = usual
+	l, s := openFake(t, board)
+	devices, err := l.Select("auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := sampler.PlanFor([]schema.Board{devices[0].Board()}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slowFrom := clock.Now() + 2e9
+	if err := s.Boards()[0].AddFault(sim.Fault{Function: sim.FieldValues, FromNS: slowFrom, Extra: slow - usual}); err != nil {
+		t.Fatal(err)
+	}
+	run, err := sampler.New(devices, plan, discard{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Govern(sampler.DefaultBudget)
+	ctx, cancel := context.WithTimeout(t.Context(), 5500*time.Millisecond)
+	defer cancel()
+	stats, err := run.Run(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := stats.Boards[0].Changes
+	t.Log(changes, stats.CPU)
+	if len(changes) == 0 || changes[0].AtNS < slowFrom || changes[0].From != plan.Power || changes[0].To != 2*plan.Power {
+		t.Errorf("calls became slow at %d; changes %v", slowFrom, changes)
+	}
+	if stats.CPU <= 0 || stats.CPU > stats.Elapsed {
+		t.Errorf("the thread used %v of CPU in %v", stats.CPU, stats.Elapsed)
 	}
 }
