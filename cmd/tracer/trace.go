@@ -48,6 +48,7 @@ type trace struct {
 	boards  *boards
 	plan    sampler.Plan
 	period  time.Duration
+	budget  float64
 	prompts []schema.Prompt
 	warmup  []schema.Prompt
 	profile nebula.Profile // the zero value is to be detected
@@ -74,6 +75,9 @@ func (t *trace) run() (*pipeline.Manifest, error) {
 		return nil, err
 	}
 	defer closeServer()
+	if err := t.calibrate(ctx); err != nil {
+		return nil, err
+	}
 	if err := t.open(); err != nil {
 		return nil, err
 	}
@@ -221,6 +225,9 @@ func (t *trace) open() (err error) {
 	if t.sampler, err = sampler.New(t.boards.devices, t.plan, readings); err != nil {
 		return errors.Join(err, t.pipeline.Abandon())
 	}
+	if t.period == 0 {
+		t.sampler.Govern(t.budget)
+	}
 	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks}
 	return nil
 }
@@ -345,9 +352,13 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 	t.sampling = make([]schema.Sampling, len(t.boards.devices))
 	for i, b := range stats.Boards {
 		s := schema.Sampling{
-			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: stats.Missed + stats.Ticks - b.Readings,
+			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: b.Planned - b.Readings,
 			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
 			RealTime: stats.RealTime, Lost: b.Losses > 0,
+			CPU: stats.CPU, CallShare: b.BusyShare, CallPeak: b.BusiestShare, PeriodChanges: b.Changes,
+		}
+		if t.period == 0 {
+			s.Budget = t.budget
 		}
 		if stats.Elapsed > 0 {
 			s.AchievedHz = float64(b.Readings) / stats.Elapsed.Seconds()

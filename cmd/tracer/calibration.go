@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sourcegraph/conc"
+
+	"github.com/llm-tracer/tracer/nebula"
+	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// The ways to calibrate.
+const (
+	calibrateAuto   = "auto"   // periods and costs; windows from the table
+	calibrateActive = "active" // averaging windows too
+	calibrateOff    = "off"
+)
+
+const (
+	// activeLength holds some 40 requests and pauses: twice the edges of a load that a window of a quarter of the period
+	// needs.
+	activeLength = 10 * time.Second
+	// warmWithin bounds the first request, before which the server may have to load its model.
+	warmWithin = 60 * time.Second
+	// rested is how long after the last request the boards are left alone: a running average forgets in 1 s.
+	rested = time.Second
+)
+
+// calibrationLength is how long the boards are observed in a mode.
+func calibrationLength(mode string) time.Duration {
+	if mode == calibrateActive {
+		return activeLength
+	}
+	return sampler.CalibrationLength
+}
+
+// calibrate has a server work on the boards, where there is one, and finds out meanwhile how their sensors behave.
+func (b *boards) calibrate(ctx context.Context, client *nebula.Client, mode string) ([]schema.Calibration, error) {
+	readers := make([]sampler.FieldReader, len(b.devices))
+	for i, d := range b.devices {
+		readers[i] = d.(sampler.FieldReader) // NVML's boards and simulated ones are
+	}
+	load := "whatever ran on it"
+	var wave *squareWave
+	if client != nil {
+		load = "decode requests with pauses, by tracer"
+		wave = &squareWave{client: client}
+		if err := wave.warm(ctx); err != nil {
+			return nil, fmt.Errorf("making load: %w", err)
+		}
+	}
+	stop, end := context.WithCancel(ctx)
+	defer end()
+	var owner conc.WaitGroup
+	if wave != nil {
+		owner.Go(func() { wave.run(stop) })
+	}
+	observed, err := sampler.Observe(ctx, readers, calibrationLength(mode))
+	end()
+	owner.Wait()
+	if err != nil {
+		return nil, err
+	}
+	var work []sampler.Work
+	if wave != nil {
+		if wave.failed != nil {
+			return nil, fmt.Errorf("making load: %w", wave.failed)
+		}
+		if err := wait(ctx, rested); err != nil {
+			return nil, err
+		}
+		if mode == calibrateActive {
+			work = wave.work
+		}
+	}
+	found := make([]schema.Calibration, len(observed))
+	for i := range observed {
+		found[i] = observed[i].Calibration(work)
+		found[i].AtUnixMS, found[i].Load = time.Now().UnixMilli(), load
+	}
+	return found, nil
+}
+
+// squareWave is a load that goes on and off at random, so that it keeps step with no sensor.
+type squareWave struct {
+	client  *nebula.Client
+	work    []sampler.Work
+	tokenNS float64 // of one token, by the last answer
+	failed  error
+	sent    int
+}
+
+// Bounds of the wave: long enough to be told from a server's own pauses, short enough for many in a few seconds.
+const (
+	waveOn, waveOnMore   = 60 * time.Millisecond, 300 * time.Millisecond
+	waveOff, waveOffMore = 40 * time.Millisecond, 200 * time.Millisecond
+	waveFirst, waveMost  = 8, 128 // tokens
+)
+
+// warm sends the first request: a server may load its model then.
+func (w *squareWave) warm(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, warmWithin)
+	defer cancel()
+	w.request(ctx, waveFirst)
+	w.work = nil
+	return w.failed
+}
+
+// run sends until stop ends, and waits for the answer under way.
+func (w *squareWave) run(stop context.Context) {
+	for stop.Err() == nil && w.failed == nil {
+		on := float64(waveOn) + rand.Float64()*float64(waveOnMore)
+		w.request(context.WithoutCancel(stop), min(max(int(on/w.tokenNS), 2), waveMost))
+		_ = wait(stop, waveOff+time.Duration(rand.Float64()*float64(waveOffMore)))
+	}
+}
+
+func (w *squareWave) request(ctx context.Context, tokens int) {
+	w.sent++
+	p := &schema.Prompt{
+		ID: "calibration", Workload: schema.WorkloadDecode, TargetTokens: int32(tokens), MaxTokens: int32(tokens), ExactLength: true,
+		Text: fmt.Sprintf("Generate a %d word story about the number %d", tokens, rand.IntN(1e6)),
+	}
+	span := w.client.Ask(ctx, p, nebula.Call{RequestID: "calibration-" + strconv.Itoa(w.sent), Concurrency: 1}, nil).Span
+	if span.ErrorType != "" {
+		w.failed = fmt.Errorf("%s: %s", span.ErrorType, span.ErrorMessage)
+		return
+	}
+	began, first, end := span.StartNS, span.EndNS, span.EndNS
+	if span.PrefillStartNS.OK {
+		began = span.PrefillStartNS.V
+	}
+	if span.FirstTokenNS.OK && span.LastTokenNS.OK {
+		first, end = span.FirstTokenNS.V, span.LastTokenNS.V
+	}
+	if len(w.work) == 0 {
+		w.work = append(w.work, sampler.Work{FromNS: began - int64(rested), Stage: schema.StageIdle})
+	}
+	w.work = append(w.work, sampler.Work{FromNS: began, Stage: schema.StagePrefill}, sampler.Work{FromNS: first, Stage: schema.StageDecode}, sampler.Work{FromNS: end, Stage: schema.StageIdle})
+	w.tokenNS = max(float64(end-first)/float64(max(tokens-1, 1)), 1e5)
+}
+
+// keptCalibration is a calibration as it stands in a dataset, under _tracer/calibration: sensors change with the driver
+// and the VBIOS.
+type keptCalibration struct {
+	GPU    string `json:"gpu_name"`
+	UUID   string `json:"gpu_uuid"`
+	Driver string `json:"driver_version"`
+	VBIOS  string `json:"vbios_version"`
+	Mode   string `json:"mode"`
+	schema.Calibration
+}
+
+func calibrationPath(out string, b schema.Board) string {
+	return filepath.Join(out, "_tracer", "calibration", schema.Slug(b.UUID)+".json")
+}
+
+// kept is what a dataset knows about all of the boards; it is nil where one is missing, or was calibrated less.
+func (b *boards) kept(out, mode string) ([]schema.Calibration, error) {
+	var found []schema.Calibration
+	for _, board := range b.facts() {
+		text, err := os.ReadFile(calibrationPath(out, board))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		var k keptCalibration
+		if err == nil {
+			err = json.Unmarshal(text, &k)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", calibrationPath(out, board), err)
+		}
+		if k.UUID != board.UUID || k.Driver != board.DriverVersion || k.VBIOS != board.VBIOS || k.PowerInstant.Period == 0 || mode == calibrateActive && k.Mode != mode {
+			return nil, nil
+		}
+		found = append(found, k.Calibration)
+	}
+	return found, nil
+}
+
+// keep writes down what was found. A board whose period was not found is tried again next time.
+func (b *boards) keep(out, mode string, found []schema.Calibration) error {
+	for i, board := range b.facts() {
+		if found[i].PowerInstant.Period == 0 {
+			continue
+		}
+		text, err := json.MarshalIndent(keptCalibration{board.Name, board.UUID, board.DriverVersion, board.VBIOS, mode, found[i]}, "", "  ")
+		if err != nil {
+			return fmt.Errorf("keeping the calibration of %s: %w", board.UUID, err)
+		}
+		if err := writeWhole(calibrationPath(out, board), append(text, '\n')); err != nil {
+			return fmt.Errorf("keeping the calibration of %s: %w", board.UUID, err)
+		}
+	}
+	return nil
+}
+
+// writeWhole replaces a file at once.
+func writeWhole(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".calibration-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// parseBudget reads --budget: a share of wall time, in per cent.
+func parseBudget(text string) (float64, error) {
+	percent, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
+	if err != nil || !strings.HasSuffix(text, "%") || percent < 0.01 || percent > 100 {
+		return 0, usage("--budget %s: give a share of the time between 0.01%% and 100%% such as 0.5%%", text)
+	}
+	return percent / 100, nil
+}
+
+// recall takes what the dataset knows of the boards into their facts.
+func (c *collect) recall(b *boards) (err error) {
+	if c.Calibrate == calibrateOff {
+		return nil
+	}
+	b.calibrations, err = b.kept(c.Out, c.Calibrate)
+	return err
+}
+
+// calibrate measures the boards' sensors where the dataset does not know them, and plans again. Boards that cannot be
+// calibrated keep the table's numbers, which is told.
+func (t *trace) calibrate(ctx context.Context) (err error) {
+	if t.Calibrate != calibrateOff && t.boards.calibrations == nil {
+		fmt.Fprintf(t.err, "calibrating the sensors: %v under a load of short requests\n", calibrationLength(t.Calibrate))
+		found, failure := t.boards.calibrate(ctx, t.client, t.Calibrate)
+		if failure == nil {
+			t.boards.calibrations = found
+			failure = t.boards.keep(t.Out, t.Calibrate, found)
+		}
+		if failure != nil {
+			fmt.Fprintf(t.err, "calibration: %v\n", failure)
+		}
+	}
+	facts := t.boards.facts()
+	for _, b := range facts {
+		if t.Calibrate != calibrateOff {
+			fmt.Fprintf(t.err, "board %d: %s\n", b.Index, sensorLine(b))
+		}
+	}
+	if t.plan, err = sampler.PlanFor(facts, t.period); err != nil {
+		return err
+	}
+	t.tellPeriod(facts)
+	return nil
+}
+
+// sensorLine says what is held of a board's power sensor.
+func sensorLine(b schema.Board) string {
+	s, c := b.Power, b.Calibration.PowerInstant
+	how := "not calibrated"
+	switch {
+	case s.PeriodConfidence.OK:
+		how = fmt.Sprintf("R %.3f, %d changes", c.Confidence, c.Changes)
+	case c.Reads > 0:
+		how = fmt.Sprintf("period not found in %d changes", c.Changes)
+	}
+	return fmt.Sprintf("instant power has a new value every %s (%s), a mean over %s (%s)", milliseconds(s.Period), how, window(s), s.Provenance)
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%.4g ms", float64(d)/1e6) }
+
+func window(s schema.Sensor) string {
+	switch {
+	case s.Window == 0:
+		return "an unknown time"
+	case s.WindowError > 0:
+		return fmt.Sprintf("%s ± %s", milliseconds(s.Window), milliseconds(s.WindowError))
+	}
+	return milliseconds(s.Window)
+}
+
+// tellPeriod says what a period that was asked for buys.
+func (t *trace) tellPeriod(facts []schema.Board) {
+	auto, err := sampler.PlanFor(facts, 0)
+	if t.period == 0 || err != nil {
+		return
+	}
+	for _, b := range facts {
+		switch times := float64(b.Power.Period) / float64(t.period); {
+		case times > 1.05*float64(b.Power.Period)/float64(auto.Power):
+			fmt.Fprintf(t.err, "--period %v: board %d's power sensor has a new value every %s: %v reads each %.0f times; auto would read every %v\n",
+				t.period, b.Index, milliseconds(b.Power.Period), t.period, times, auto.Power)
+		case times < 1:
+			fmt.Fprintf(t.err, "--period %v: board %d's power sensor has a new value every %s: some are never read; auto would read every %v\n",
+				t.period, b.Index, milliseconds(b.Power.Period), auto.Power)
+		}
+	}
+}
+
+// tellCalls says what the governor did, or what it would have done.
+func (t *trace) tellCalls() {
+	for i, b := range t.boards.facts() {
+		s := t.sampling[i]
+		for _, c := range s.PeriodChanges {
+			fmt.Fprintf(t.out, "governor: board %d read every %v instead of %v from %.1f s on: its calls took %.2g %% of the time, budget %s\n",
+				b.Index, c.To, c.From, float64(c.AtNS-t.record.Start.MonotonicNS)/1e9, 100*c.Share, t.Budget)
+		}
+		if s.Budget == 0 && s.CallPeak > t.budget {
+			fmt.Fprintf(t.out, "board %d: its calls took up to %.2g %% of the time, over the budget of %s; with --period auto it would be read less often\n", b.Index, 100*s.CallPeak, t.Budget)
+		}
+	}
+}
