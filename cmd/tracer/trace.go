@@ -166,7 +166,10 @@ func (t *trace) startSimulated() (endpoint string, closeServer func(), err error
 	if err != nil {
 		return "", nil, usage("--model: %w", err)
 	}
-	truth := filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
+	var truth string
+	if len(t.prompts) > 0 {
+		truth = filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
+	}
 	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: truth}, t.boards.simulated)
 }
 
