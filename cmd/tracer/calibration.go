@@ -235,13 +235,15 @@ func parseBudget(text string) (float64, error) {
 	return percent / 100, nil
 }
 
-// recall takes what the dataset knows of the boards into their facts.
-func (c *collect) recall(b *boards) (err error) {
+// recall takes what the dataset knows of the boards into their facts. What it cannot read is measured anew.
+func (c *collect) recall(t *terminal, b *boards) {
 	if c.Calibrate == calibrateOff {
-		return nil
+		return
 	}
-	b.calibrations, err = b.kept(c.Out, c.Calibrate)
-	return err
+	var err error
+	if b.calibrations, err = b.kept(c.Out, c.Calibrate); err != nil {
+		fmt.Fprintf(t.err, "calibration: %v\n", err)
+	}
 }
 
 // calibrate measures the boards' sensors where the dataset does not know them, and plans again. Boards that cannot be

@@ -85,9 +85,7 @@ func (c *collect) Run(t *terminal, l *layers) error {
 		return err
 	}
 	defer boards.close()
-	if err := c.recall(boards); err != nil {
-		return err
-	}
+	c.recall(t, boards)
 	plan, err := sampler.PlanFor(boards.facts(), period)
 	if err != nil {
 		return usage("--period %s: %w", c.Period, err)
