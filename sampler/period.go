@@ -132,17 +132,17 @@ func (c *circle) refine(frequency, step float64) rhythm {
 
 // sameGaps says whether renewals can be a period apart: hardly any two that are well known are closer than 0.6 of it.
 func (c *circle) sameGaps(periodNS float64) bool {
-	known, close := 0, 0
+	known, near := 0, 0
 	for i := 1; i < len(c.edges); i++ {
 		if max(c.edges[i-1].widthNS(), c.edges[i].widthNS()) > max(periodNS/4, 1.5*c.medianWidthNS) {
 			continue
 		}
 		known++
 		if c.atNS[i]-c.atNS[i-1] < 0.6*periodNS {
-			close++
+			near++
 		}
 	}
-	return close <= max(1, known/20)
+	return near <= max(1, known/20)
 }
 
 // convinces judges a confidence by the number of renewals behind it.

@@ -42,7 +42,7 @@ func TestThePeriodsOfRecordedBoardsAreFound(t *testing.T) {
 	for name, want := range map[string]float64{"A100": 101.17, "V100": 20, "RTX3090": 100, "RTX3090-average": 100} {
 		r, ok := fitRhythm(recorded(t, name))
 		t.Logf("%-16s %d changes, period %.2f ms, R %.3f", name, len(recorded(t, name)), r.periodNS/1e6, r.confidence)
-		if error := r.periodNS/1e6/want - 1; !ok || error < -0.01 || error > 0.01 {
+		if off := r.periodNS/1e6/want - 1; !ok || off < -0.01 || off > 0.01 {
 			t.Errorf("%s: period %.2f ms (found: %t), want %.2f", name, r.periodNS/1e6, ok, want)
 		}
 	}

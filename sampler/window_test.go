@@ -9,10 +9,11 @@ import (
 	"github.com/llm-tracer/tracer/schema"
 )
 
-// squareWave is a load of random pauses and requests: a short prefill, a longer decode.
-func squareWave(random *rand.Rand, length time.Duration) []Work {
+// squareWave is 10 s of random pauses and requests: a short prefill, a longer decode.
+func squareWave(random *rand.Rand) []Work {
+	const length = 10e9
 	var work []Work
-	for at := int64(0); at < int64(length); {
+	for at := int64(0); at < length; {
 		work = append(work, Work{at, schema.StageIdle})
 		at += int64(20e6 + random.Float64()*200e6)
 		work = append(work, Work{at, schema.StagePrefill})
@@ -20,7 +21,7 @@ func squareWave(random *rand.Rand, length time.Duration) []Work {
 		work = append(work, Work{at, schema.StageDecode})
 		at += int64(40e6 + random.Float64()*250e6)
 	}
-	return append(work, Work{int64(length), schema.StageIdle})
+	return append(work, Work{length, schema.StageIdle})
 }
 
 // shown is what a sensor with this window shows of a load, on a board of 60, 300 and 200 W, as a reader at 2 ms sees it.
@@ -77,7 +78,7 @@ func TestTheWindowIsFoundFromASquareWave(t *testing.T) {
 		const seeds = 20
 		for seed := range uint64(seeds) {
 			random := rand.New(rand.NewPCG(seed, 5))
-			work := squareWave(random, 10*time.Second)
+			work := squareWave(random)
 			updates := shown(random, work, c.period, c.window, c.lag, c.tau, 2)
 			r, _ := fitRhythm(edgesOf(updates))
 			w, ok := fitWindow(updates, r, work)
@@ -101,15 +102,15 @@ func TestTheWindowIsFoundFromASquareWave(t *testing.T) {
 
 func TestNoWindowIsFoundWhereTheLoadDoesNotExplainThePower(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 5))
-	updates := shown(random, squareWave(random, 10*time.Second), 100*time.Millisecond, 25*time.Millisecond, 0, 0, 2)
+	updates := shown(random, squareWave(random), 100*time.Millisecond, 25*time.Millisecond, 0, 0, 2)
 	r, _ := fitRhythm(edgesOf(updates))
-	if w, ok := fitWindow(updates, r, squareWave(random, 10*time.Second)); ok {
+	if w, ok := fitWindow(updates, r, squareWave(random)); ok {
 		t.Errorf("somebody else's load gives a window of %v ± %v", w.window, w.uncertainty)
 	}
 	if _, ok := fitWindow(updates, r, nil); ok {
 		t.Error("a window without a load")
 	}
-	if _, ok := fitWindow(updates[:10], r, squareWave(random, 10*time.Second)); ok {
+	if _, ok := fitWindow(updates[:10], r, squareWave(random)); ok {
 		t.Error("a window from ten values")
 	}
 }

@@ -34,6 +34,9 @@ func TestBoardsDescribeThemselvesAsTheyWereMade(t *testing.T) {
 		if !strings.HasPrefix(got.Power.Provenance, "table:") && got.Architecture != sampler.Blackwell {
 			t.Errorf("%s: power sensor %+v", got.Name, got.Power)
 		}
+		if got.Power.GainError != 0 {
+			t.Errorf("%s shows the truth, and is taken to be %v off", got.Name, got.Power.GainError)
+		}
 		got.Power, want.Power = schema.Sensor{}, schema.Sensor{}
 		if got != want {
 			t.Errorf("through NVML\n%+v\nas made\n%+v", got, want)
