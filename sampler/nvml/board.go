@@ -42,10 +42,9 @@ func (b *Board) Board() schema.Board { return b.about }
 func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
 	b.library.enter()
 	defer b.library.leave()
-	if b.library.closed {
-		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
+	if err := b.begin(); err != nil {
+		return err
 	}
-	b.lost = gonvml.SUCCESS
 	b.readFields(b.fields.request(lanes), r)
 	if lanes&sampler.LaneUtilization != 0 && !b.isLost() {
 		b.readUtilization(r)
@@ -63,10 +62,9 @@ func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
 func (b *Board) ReadField(f sampler.Field, r *schema.Reading) error {
 	b.library.enter()
 	defer b.library.leave()
-	if b.library.closed {
-		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
+	if err := b.begin(); err != nil {
+		return err
 	}
-	b.lost = gonvml.SUCCESS
 	switch f {
 	case sampler.FieldPowerInstant:
 		b.readFields(b.fields.only(powerInstant), r)
@@ -78,6 +76,15 @@ func (b *Board) ReadField(f sampler.Field, r *schema.Reading) error {
 		b.readUtilization(r)
 	}
 	return b.loss()
+}
+
+// begin makes the board ready for a reading.
+func (b *Board) begin() error {
+	if b.library.closed {
+		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
+	}
+	b.lost = gonvml.SUCCESS
+	return nil
 }
 
 func (b *Board) loss() error {
