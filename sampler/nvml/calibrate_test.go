@@ -43,7 +43,7 @@ func TestCalibrationFindsTheSensorsThroughNVML(t *testing.T) {
 				b.Set(at, 100+float64(i)*400, float64(i), 0.5*float64(i))
 			}
 			work = append(work, sampler.Work{FromNS: at, Stage: stage})
-			at += int64(40e6 + random.Float64()*200e6)
+			at += int64(20e6 + random.Float64()*90e6)
 		}
 	}
 	observed, err := sampler.Observe(t.Context(), readers, sampler.CalibrationLength)
