@@ -70,7 +70,7 @@ func (s *Sampler) Run(ctx context.Context) (Stats, error) {
 	defer restore()
 
 	s.begin()
-	pace := pacer{startNS: s.startNS, periodNS: int64(s.plan.Power)}
+	pace := pacer{startNS: s.startNS, periodNS: int64(s.plan.Power), sways: true}
 	for s.sleep(ctx, pace.due()) {
 		slots := pace.take(s.now())
 		s.lateness.record(slots.lateNS)

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -75,6 +76,7 @@ type RunBoard struct {
 	Run   *Run
 	Board *Board
 	Sampling
+	Account
 }
 
 // ClockStepNS is how far the wall clock moved against the monotonic one during the run.
@@ -87,7 +89,7 @@ var Runs = Table[RunBoard]{
 	Name:    "runs",
 	Doc:     "one row per run and GPU: what was measured, with what, how well",
 	SortKey: "run_id,gpu_uuid",
-	Columns: append([]Column[RunBoard]{
+	Columns: slices.Concat([]Column[RunBoard]{
 		text("run_id", "the run", func(r *RunBoard) string { return r.Run.ID }),
 		text("host", "the machine that measured", func(r *RunBoard) string { return r.Run.Host }),
 		text("status", "complete, interrupted or recovered", func(r *RunBoard) string { return string(r.Run.Status) }),
@@ -167,7 +169,7 @@ var Runs = Table[RunBoard]{
 		whole("requests_failed", "", "errors", func(r *RunBoard) int64 { return int64(r.Run.Failed) }),
 		whole("requests_interrupted", "", "in flight when the run was stopped", func(r *RunBoard) int64 { return int64(r.Run.Interrupted) }),
 		whole("requests_invalid", "", "with a reason code, whatever their outcome", func(r *RunBoard) int64 { return int64(r.Run.Invalid) }),
-	}, calibrationColumns()...),
+	}, calibrationColumns(), accountColumns()),
 }
 
 func text(name, doc string, get func(*RunBoard) string) Column[RunBoard] {
