@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,17 @@ func TestAKeptCalibrationServesTheSameDriverAlone(t *testing.T) {
 	}
 	if got, err := b.kept(dir, calibrateActive); err != nil || got != nil {
 		t.Errorf("windows that were not measured: %+v, %v", got, err)
+	}
+	measured := slices.Clone(found)
+	measured[0].PowerInstant.Window, measured[0].PowerInstant.WindowError = 24*time.Millisecond, time.Millisecond
+	if err := b.keep(dir, calibrateActive, measured); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.keep(dir, calibrateAuto, found); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.kept(dir, calibrateActive); err != nil || len(got) != 1 || got[0] != measured[0] {
+		t.Errorf("a measured window is forgotten with the next period: %+v, %v", got, err)
 	}
 	path := calibrationPath(dir, b.facts()[0])
 	text, err := os.ReadFile(path)
