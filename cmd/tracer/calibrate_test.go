@@ -115,7 +115,13 @@ func TestTheGovernorsChangesAreTold(t *testing.T) {
 	if !strings.Contains(out, "governor: board 0 read every 40ms instead of 20ms") {
 		t.Errorf("no word of the governor:\n%s", out)
 	}
-	if changes, _ := readRun(t, dir, "slow")["period_changes"].(string); !strings.Contains(changes, "from_s=0.02 to_s=0.04 call_share=") {
+	row := readRun(t, dir, "slow")
+	for name := range row {
+		if strings.HasPrefix(name, "calibrat") || name == "sensor_period_confidence" {
+			t.Errorf("%s is %v in a run that was not calibrated", name, row[name])
+		}
+	}
+	if changes, _ := row["period_changes"].(string); !strings.Contains(changes, "from_s=0.02 to_s=0.04 call_share=") {
 		t.Errorf("period_changes is %s", changes)
 	}
 	out = collectOrFail(t, env, collectArgs(dir, "own", "--endpoint", url, "--workload", "decode", "--sizes", "10", "--prompts", "1", "--idle", "2s", "--period", "20ms")...)
