@@ -151,7 +151,7 @@ var Runs = Table[RunBoard]{
 		length("sampler_cpu_s", "CPU time of the sampler's thread, for all boards together", func(r *RunBoard) time.Duration { return r.CPU }),
 		{Name: "call_budget", Type: typeFloat64, Nullable: true, Doc: "share of wall time that the governor left to this board's calls; NULL where it only watched", bind: optional(func(r *RunBoard) Opt[float64] { return Opt[float64]{V: r.Budget, OK: r.Budget > 0} })},
 		{Name: "call_share", Type: typeFloat64, Doc: "share of wall time that this board's calls took", bind: required(func(r *RunBoard) float64 { return r.CallShare })},
-		{Name: "call_share_peak", Type: typeFloat64, Doc: "the same over the busiest 5 s", bind: required(func(r *RunBoard) float64 { return r.CallPeak })},
+		{Name: "call_share_peak", Type: typeFloat64, Doc: "the same over the busiest 5 s, without the time in which the thread had lost its core", bind: required(func(r *RunBoard) float64 { return r.CallPeak })},
 		{Name: "period_changes", Type: typeStrings, Doc: "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", bind: stringList(func(r *RunBoard) []string {
 			changes := make([]string, len(r.PeriodChanges))
 			for i, c := range r.PeriodChanges {

@@ -62,6 +62,9 @@ func (c *collect) printPlan(t *terminal, b *boards, plan sampler.Plan, prompts, 
 	p.Expected = (c.Idle + settle + p.Expected/time.Duration(c.Concurrency)).Round(time.Second)
 	p.Rows = int64(p.Expected/plan.Power) * int64(len(b.devices))
 	p.DiskBytes = p.Rows*bytesPerRow + p.InputTokens*bytesPerToken + int64(3*len(b.devices)+3)*bytesPerFile
+	if c.Calibrate != calibrateOff && b.calibrations == nil {
+		p.Expected += calibrationLength(c.Calibrate) + rested // without rows
+	}
 	if free, err := freeBytes(existing(c.Out)); err == nil {
 		p.FreeBytes = free
 	}
