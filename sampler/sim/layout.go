@@ -12,7 +12,7 @@ import (
 //	header | board 0: facts, 65,536 events | board 1 | …
 const (
 	magic         = "TRCRNVML"
-	layoutVersion = 1
+	layoutVersion = 2
 	headerBytes   = 4096
 	factsBytes    = 8192
 	eventCapacity = 1 << 16 // a power of two
@@ -54,6 +54,8 @@ type facts struct {
 	MaxMemMHz    uint32
 	PCIDeviceID  uint32
 	GPM          uint32 // 1 where GPM metrics are supported
+	PowerScopes  uint32 // bit n is set where the power fields answer at scope n
+	Virtualized  uint32 // nvmlGpuVirtualizationMode_t
 	ECC          int32  // 1 on, 0 off, -1 not supported; so are the next two
 	MIG          int32
 	Persistence  int32
