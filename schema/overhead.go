@@ -12,7 +12,11 @@ type Overhead struct {
 
 // Effect is a change against the same requests without sampling, in per cent, with its 95 % confidence interval; absent
 // where too little was measured for one.
-type Effect struct{ Pct, Lo, Hi Opt[float64] }
+type Effect struct {
+	Pct Opt[float64] `json:"change_pct"`
+	Lo  Opt[float64] `json:"change_pct_lo"`
+	Hi  Opt[float64] `json:"change_pct_hi"`
+}
 
 // OverheadBlock is where a request of tracer overhead stood. Each round holds one block of requests for each period.
 type OverheadBlock struct {

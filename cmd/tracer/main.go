@@ -2,6 +2,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,10 +49,11 @@ func environment(err error) error { return &codedError{exitEnvironment, err} }
 var version = "dev"
 
 type commands struct {
-	Collect collect      `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
-	Doctor  doctor       `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
-	Sim     simulate     `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
-	Version versionPrint `cmd:"" help:"Print the version."`
+	Collect  collect      `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
+	Overhead overhead     `cmd:"" help:"Measure what sampling costs the requests: blocks without it, and at several periods, in random order."`
+	Doctor   doctor       `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
+	Sim      simulate     `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
+	Version  versionPrint `cmd:"" help:"Print the version."`
 }
 
 const description = `Traces what an LLM costs a GPU, stage by stage.
@@ -122,6 +124,13 @@ func exitCode(err error) int {
 
 // terminal is where a command writes: results to out, progress and complaints to err.
 type terminal struct{ out, err io.Writer }
+
+// json prints a result for programs.
+func (t *terminal) json(v any) error {
+	e := json.NewEncoder(t.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
 
 type versionPrint struct{}
 
