@@ -118,7 +118,7 @@ func (q *gpmRequest) fill(older, newer unsafe.Pointer) {
 // share is a metric as a share of 1; NVML has per cent.
 func (g *gpm) share(i int) schema.Opt[float64] {
 	m := &g.request.metrics[i]
-	if gonvml.Return(m.NvmlReturn) != gonvml.SUCCESS || math.IsNaN(m.Value) {
+	if gonvml.Return(m.NvmlReturn) != gonvml.SUCCESS || math.IsNaN(m.Value) || math.IsInf(m.Value, 0) || m.Value < 0 {
 		return schema.Opt[float64]{}
 	}
 	return schema.Some(m.Value / 100)
