@@ -239,7 +239,7 @@ func unwritable(dir string, err error) error {
 
 // measure carries out the plan: the boards are sampled while the prompts are sent.
 func (t *trace) measure(ctx context.Context, stop context.CancelCauseFunc) (stats sampler.Stats, err error) {
-	t.carryOverhead()
+	t.carryOverhead() //nolint:contextcheck // a few small files, not worth stopping for
 	err = t.recorded(stop, func() (err error) {
 		stats, err = t.sampled(ctx, stop, t.plan, func() error {
 			defer t.showProgress()()
