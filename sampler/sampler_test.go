@@ -305,9 +305,11 @@ func BenchmarkReading(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	s.Govern(DefaultBudget)
+	s.begin()
 	b.ReportAllocs()
-	for b.Loop() {
-		s.read(0, s.boards[0], LanePower)
+	for slot := int64(0); b.Loop(); slot++ {
+		s.readAll(taken{first: slot, last: slot})
 	}
 }
 

@@ -100,10 +100,12 @@ func joined(a, b sampler.Stats) sampler.Stats {
 	if len(a.Boards) == 0 {
 		return b
 	}
+	share := b.Elapsed.Seconds() / (a.Elapsed + b.Elapsed).Seconds()
 	a.Elapsed += b.Elapsed
 	a.Ticks, a.Missed, a.Readings, a.Dropped = a.Ticks+b.Ticks, a.Missed+b.Missed, a.Readings+b.Readings, a.Dropped+b.Dropped
 	a.Hz = float64(a.Ticks) / a.Elapsed.Seconds()
 	a.RealTime = a.RealTime && b.RealTime
+	a.CPU += b.CPU
 	worse := func(x, y sampler.Quantiles) sampler.Quantiles {
 		return sampler.Quantiles{Count: x.Count + y.Count, P50: max(x.P50, y.P50), P99: max(x.P99, y.P99), Max: max(x.Max, y.Max)}
 	}
@@ -118,6 +120,8 @@ func joined(a, b sampler.Stats) sampler.Stats {
 	for i := range a.Boards {
 		x, y := &a.Boards[i], b.Boards[i]
 		x.Readings, x.Dropped, x.PowerAbsent, x.Losses = x.Readings+y.Readings, x.Dropped+y.Dropped, x.PowerAbsent+y.PowerAbsent, x.Losses+y.Losses
+		x.Planned += y.Planned
+		x.BusyShare, x.BusiestShare = x.BusyShare+share*(y.BusyShare-x.BusyShare), max(x.BusiestShare, y.BusiestShare)
 		x.LostFor, x.LostNow, x.LastError = x.LostFor+y.LostFor, y.LostNow, y.LastError
 	}
 	return a

@@ -41,6 +41,8 @@ type collect struct {
 	Workload    []string      `default:"prefill,decode" placeholder:"W,…" help:"prefill (long prompts, one-word answers), decode (short prompts, long answers) (default: ${default})."`
 	Sizes       []int         `default:"10,50,100,1000,10000" placeholder:"N,…" help:"Tokens: of the prompt (prefill), of the answer (decode) (default: ${default})."`
 	Prompts     int           `default:"100" placeholder:"N" help:"Prompts of each workload and size (default: ${default})."`
+	Calibrate   string        `default:"auto" enum:"auto,off,active" placeholder:"HOW" help:"Measure the sensors first: auto, active (averaging windows too), off. Kept in the dataset (default: ${default})."`
+	Budget      string        `default:"0.5%" placeholder:"SHARE" help:"Of the time that a board's calls may take before it is read less often; with --period auto (default: ${default})."`
 	Concurrency int           `default:"1" placeholder:"N" help:"Requests in flight; more than one makes stages overlap (default: ${default})."`
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
@@ -59,11 +61,16 @@ Without a GPU, everything simulated and named so:
 
 // Run collects one trace.
 func (c *collect) Run(t *terminal, l *layers) error {
+	budget, err := parseBudget(c.Budget)
+	if err != nil {
+		return err
+	}
 	boards, period, profile, err := c.prepare(t)
 	if err != nil {
 		return err
 	}
 	defer boards.close()
+	c.recall(t, boards)
 	plan, err := sampler.PlanFor(boards.facts(), period)
 	if err != nil {
 		return usage("--period %s: %w", c.Period, err)
@@ -75,7 +82,10 @@ func (c *collect) Run(t *terminal, l *layers) error {
 	if c.DryRun {
 		return c.printPlan(t, boards, plan, prompts, warmup)
 	}
-	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, prompts: prompts, warmup: warmup, profile: profile, rhythm: fmt.Sprintf("power every %v", plan.Power), release: func() {}}
+	trace := &trace{
+		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, prompts: prompts, warmup: warmup, profile: profile,
+		release: func() {},
+	}
 	defer func() { trace.release() }()
 	manifest, err := trace.run(trace.measure)
 	if manifest == nil {
@@ -253,6 +263,7 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 		fmt.Fprintf(t.out, "sampling: board %d every %v planned, %.1f readings/s achieved, %d slots missed, %d readings dropped, ticks late by %v p50 / %v p99\n",
 			tr.boards.facts()[i].Index, s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
 	}
+	tr.tellCalls()
 	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)
 	return err
 }

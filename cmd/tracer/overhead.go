@@ -54,6 +54,7 @@ func (o *overhead) Run(t *terminal, l *layers) error {
 		return err
 	}
 	defer boards.close()
+	(&collect{target: o.target, Calibrate: calibrateAuto}).recall(t, boards)
 	return o.compare(t, l, boards, period, profile)
 }
 
@@ -68,7 +69,7 @@ func (o *overhead) compare(t *terminal, l *layers, boards *boards, period time.D
 		return err
 	}
 	blocks := o.shuffle(prompts, periods)
-	c := &collect{target: o.target, Concurrency: 1}
+	c := &collect{target: o.target, Calibrate: calibrateOff, Concurrency: 1} // what is kept holds; nothing governs
 	if o.DryRun {
 		return o.printPlan(t, c, boards, periods, prompts, warmup)
 	}

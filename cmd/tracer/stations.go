@@ -24,6 +24,9 @@ func (t *trace) sampled(ctx context.Context, stop context.CancelCauseFunc, plan 
 	if err != nil {
 		return stats, err
 	}
+	if t.period == 0 {
+		s.Govern(t.budget)
+	}
 	sampling, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	t.running.Store(&running{s, time.Now()})

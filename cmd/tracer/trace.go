@@ -47,6 +47,7 @@ type trace struct {
 	boards  *boards
 	plan    sampler.Plan
 	period  time.Duration
+	budget  float64
 	prompts []schema.Prompt
 	warmup  []schema.Prompt
 	profile nebula.Profile // the zero value is to be detected
@@ -75,6 +76,9 @@ func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (samp
 		return nil, err
 	}
 	defer closeServer()
+	if err := t.calibrate(ctx); err != nil {
+		return nil, err
+	}
 	if err := t.open(); err != nil {
 		return nil, err
 	}
@@ -163,7 +167,10 @@ func (t *trace) startSimulated() (endpoint string, closeServer func(), err error
 	if err != nil {
 		return "", nil, usage("--model: %w", err)
 	}
-	truth := filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
+	var truth string
+	if len(t.prompts) > 0 {
+		truth = filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
+	}
 	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: truth}, t.boards.simulated)
 }
 
@@ -239,6 +246,7 @@ func unwritable(dir string, err error) error {
 
 // measure carries out the plan: the boards are sampled while the prompts are sent.
 func (t *trace) measure(ctx context.Context, stop context.CancelCauseFunc) (stats sampler.Stats, err error) {
+	t.rhythm = fmt.Sprintf("power every %v", t.plan.Power)
 	t.carryOverhead() //nolint:contextcheck // a few small files, not worth stopping for
 	err = t.recorded(stop, func() (err error) {
 		stats, err = t.sampled(ctx, stop, t.plan, func() error {
@@ -326,9 +334,13 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 	t.sampling = make([]schema.Sampling, len(t.boards.devices))
 	for i, b := range stats.Boards {
 		s := schema.Sampling{
-			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: stats.Missed + stats.Ticks - b.Readings,
+			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: b.Planned - b.Readings,
 			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
 			RealTime: stats.RealTime, Lost: b.Losses > 0,
+			CPU: stats.CPU, CallShare: b.BusyShare, CallPeak: b.BusiestShare, PeriodChanges: b.Changes,
+		}
+		if t.period == 0 {
+			s.Budget = t.budget
 		}
 		if stats.Elapsed > 0 {
 			s.AchievedHz = float64(b.Readings) / stats.Elapsed.Seconds()

@@ -34,6 +34,9 @@ func TestBoardsDescribeThemselvesAsTheyWereMade(t *testing.T) {
 		if !strings.HasPrefix(got.Power.Provenance, "table:") && got.Architecture != sampler.Blackwell {
 			t.Errorf("%s: power sensor %+v", got.Name, got.Power)
 		}
+		if got.Power.GainError != 0 {
+			t.Errorf("%s shows the truth, and is taken to be %v off", got.Name, got.Power.GainError)
+		}
 		got.Power, want.Power = schema.Sensor{}, schema.Sensor{}
 		if got != want {
 			t.Errorf("through NVML\n%+v\nas made\n%+v", got, want)
@@ -46,9 +49,13 @@ func TestBoardsDescribeThemselvesAsTheyWereMade(t *testing.T) {
 func TestTheFakeShowsWhatTheSimulationShows(t *testing.T) {
 	grace := withMemoryPower(spec(t, "H100-SXM", 0))
 	grace.Name, grace.ModulePower = "sim-GH200", true
-	for _, board := range []sim.Spec{spec(t, "A10", 0), spec(t, "A100-80", 0), spec(t, "H100-SXM", 0), grace} {
-		t.Run(board.Name, func(t *testing.T) {
-			l, s := openFake(t, board)
+	for _, shaky := range []sim.Spec{spec(t, "A10", 0), spec(t, "A100-80", 0), spec(t, "H100-SXM", 0), grace} {
+		t.Run(shaky.Name, func(t *testing.T) {
+			for which, sensor := range shaky.Sensors {
+				sensor.Jitter = sensor.Period / 10
+				shaky.Sensors[which] = sensor
+			}
+			l, s := openFake(t, shaky)
 			b, simulated := l.Boards()[0], s.Boards()[0]
 			random := rand.New(rand.NewPCG(1, 2))
 			for at := clock.Now(); at < clock.Now()+5e9; at += int64(random.ExpFloat64() * 20e6) {

@@ -57,6 +57,9 @@ func (b *Board) describe(index int) {
 	about.Virtualization = converted(value(l, "nvmlDeviceGetVirtualizationMode", d.GetVirtualizationMode), virtualization).V
 	about.PersistenceMode = converted(value(l, "nvmlDeviceGetPersistenceMode", d.GetPersistenceMode), enabled)
 	about.Power = sampler.InstantPower(about.Architecture, about.DriverVersion)
+	if about.Simulated {
+		about.Power.GainError = 0 // the fake's sensors show the truth that was written
+	}
 	b.about = about
 	b.settle()
 }

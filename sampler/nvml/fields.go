@@ -44,19 +44,30 @@ func (f *fields) reset() {
 	}
 }
 
-// request fills in what to ask for. Values are zeroed: drivers leave them as they were when a field fails.
+// request fills in what to ask for.
 func (f *fields) request(lanes sampler.Lane) []gonvml.FieldValue {
 	n := 0
 	for i := range f.all {
-		field := &f.all[i]
-		if lanes&field.lane == 0 || field.off {
-			continue
+		if lanes&f.all[i].lane != 0 {
+			n = f.add(i, n)
 		}
-		f.asked[n] = i
-		f.values[n] = gonvml.FieldValue{FieldId: field.id, ScopeId: field.scope}
-		n++
 	}
 	return f.values[:n]
+}
+
+// only fills in one field to ask for.
+func (f *fields) only(which int) []gonvml.FieldValue { return f.values[:f.add(which, 0)] }
+
+// add asks for a field after n others, if it is supported. Values are zeroed: drivers leave them as they were when a field
+// fails.
+func (f *fields) add(which, n int) int {
+	field := &f.all[which]
+	if field.off {
+		return n
+	}
+	f.asked[n] = which
+	f.values[n] = gonvml.FieldValue{FieldId: field.id, ScopeId: field.scope}
+	return n + 1
 }
 
 // powerScopes in the order of preference: a driver refuses the scope of the GPU on boards, such as Grace Hopper's, that
@@ -77,7 +88,7 @@ func (b *Board) settleScope() (name string) {
 			average.scope, average.off = s.scope, false
 			var r schema.Reading
 			b.lost = gonvml.SUCCESS
-			b.readFields(sampler.LanePower|sampler.LaneUtilization, &r)
+			b.readFields(b.fields.request(sampler.LanePower|sampler.LaneUtilization), &r)
 			// A driver that knows no scopes answers each with the board's power, to the milliwatt.
 			if r.MemoryPowerW.OK && r.MemoryPowerW == r.PowerInstantW {
 				b.fields.all[memoryPower].off = true
@@ -90,8 +101,7 @@ func (b *Board) settleScope() (name string) {
 	return ""
 }
 
-func (b *Board) readFields(lanes sampler.Lane, r *schema.Reading) {
-	values := b.fields.request(lanes)
+func (b *Board) readFields(values []gonvml.FieldValue, r *schema.Reading) {
 	if len(values) == 0 || !b.ok(b.device.GetFieldValues(values)) {
 		return
 	}

@@ -70,11 +70,12 @@ type facts struct {
 	EventCount  uint64 // events ever written; event i lies in slot i mod 65,536
 }
 
-// sensor is how one sensor turns the true timeline into values: a new one at PhaseNS + k·PeriodNS, the mean over the
-// WindowNS before, times Gain, plus noise.
+// sensor is how one sensor turns the true timeline into values: a new one at PhaseNS + k·PeriodNS, up to JitterNS early or
+// late, the mean over the WindowNS before, times Gain, plus noise.
 type sensor struct {
 	PeriodNS  int64
 	PhaseNS   int64
+	JitterNS  int64 // less than half the period, so that updates keep their order
 	WindowNS  int64
 	Gain      float64
 	Noise     float64 // half width of a triangular distribution, in the sensor's unit
