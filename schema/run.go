@@ -40,6 +40,7 @@ type Run struct {
 	PeriodAsked time.Duration // 0: chosen by tracer
 	Status      Status
 	Start, End  clock.Pair
+	Overhead    Overhead // measured by this run, or carried over from the latest that fits
 
 	Requests    int32 // attempts, warm-up included
 	Succeeded   int32
@@ -128,6 +129,8 @@ var Runs = Table[RunBoard]{
 		{Name: "cores", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "CUDA cores", bind: optional(func(r *RunBoard) Opt[int32] { return r.Board.Cores })},
 		yesNo("ecc", "error correction is on", func(r *RunBoard) Opt[bool] { return r.Board.ECC }),
 		yesNo("mig", "the board is partitioned: utilisation is unsupported and power is the whole board's", func(r *RunBoard) Opt[bool] { return r.Board.MIG }),
+		optText("virtualization", "none, passthrough (the whole board in a virtual machine), vgpu (a part of it), host-vgpu or host-vsga (their host); NULL where NVML does not say", func(r *RunBoard) string { return r.Board.Virtualization }),
+		optText("power_scope", "whose power instant and average power are: gpu, or module (Grace Hopper's CPU and memory too); NULL where the board tells no power", func(r *RunBoard) string { return r.Board.PowerScope }),
 		yesNo("persistence_mode", "the driver stays loaded", func(r *RunBoard) Opt[bool] { return r.Board.PersistenceMode }),
 		optLength("period_asked_s", "NULL where tracer chose", func(r *RunBoard) time.Duration { return r.Run.PeriodAsked }),
 		length("period_planned_s", "between readings of instant power", func(r *RunBoard) time.Duration { return r.PowerPeriod }),
@@ -169,7 +172,7 @@ var Runs = Table[RunBoard]{
 		whole("requests_failed", "", "errors", func(r *RunBoard) int64 { return int64(r.Run.Failed) }),
 		whole("requests_interrupted", "", "in flight when the run was stopped", func(r *RunBoard) int64 { return int64(r.Run.Interrupted) }),
 		whole("requests_invalid", "", "with a reason code, whatever their outcome", func(r *RunBoard) int64 { return int64(r.Run.Invalid) }),
-	}, calibrationColumns(), accountColumns()),
+	}, calibrationColumns(), accountColumns(), overheadColumns),
 }
 
 func text(name, doc string, get func(*RunBoard) string) Column[RunBoard] {
