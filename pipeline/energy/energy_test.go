@@ -23,14 +23,7 @@ func conversations(t testing.TB, kind string, seed uint64, n int, sensor func(*s
 	if change != nil {
 		change(w)
 	}
-	w.w = w.spec.IdleW
-	idle := 1.3 * w.spec.IdleW
-	w.does(idle, 2000, schema.StageIdle, 0)
-	for r := range n {
-		w.does(w.spec.PowerLimitW*w.between(0.75, 0.98), w.between(60, 400), schema.StagePrefill, 2*r+1)
-		w.does(w.spec.PowerLimitW*w.between(0.5, 0.65), w.between(200, 2000), schema.StageDecode, 2*r+2)
-		w.does(idle, w.between(50, 600), schema.StageIdle, 0)
-	}
+	w.Conversations(n, 60, 400)
 	return w
 }
 
@@ -41,8 +34,8 @@ func TestEnergiesOfPrefillsAndRequestsKeepWhatTheyPromise(t *testing.T) {
 		var prefill, request score
 		for seed := range uint64(20) {
 			w := conversations(t, kind, seed, 60, nil, nil)
-			m := w.fit(t, w.board.Board().Power)
-			for i, s := range w.segments {
+			m := w.fit(t, w.sensor())
+			for i, s := range w.segments() {
 				if s.Kind%2 == 1 {
 					prefill.add(m.Energy(i), 0, w.truth(t, i))
 					request.add(m.Energy(i, i+1), 0, w.truth(t, i, i+1))
@@ -88,25 +81,16 @@ func TestFoldedRepetitionsShowStagesShorterThanAnUpdate(t *testing.T) {
 // folded is the energy of 100 prefills of one length together, in a run of nothing else.
 func folded(t testing.TB, kind string, seed uint64, length, answer float64) (Estimate, float64) {
 	w := newWorld(t, kind, *seedFlag+seed, nil)
-	w.w = w.spec.IdleW
-	idle := 1.3 * w.spec.IdleW
-	w.does(idle, 2000, schema.StageIdle, 0)
-	prefill, decode := w.spec.PowerLimitW*w.between(0.7, 0.95), w.spec.PowerLimitW*w.between(0.5, 0.6)
-	var prefills []int
-	for range 100 {
-		prefills = append(prefills, len(w.segments))
-		w.does(prefill*w.between(0.99, 1.01), length*w.between(0.98, 1.02), schema.StagePrefill, 1)
-		w.does(decode*w.between(0.99, 1.01), answer*w.between(0.98, 1.02), schema.StageDecode, 2)
-		w.does(idle, w.between(150, 250), schema.StageIdle, 0)
-	}
-	m := w.fit(t, w.board.Board().Power)
+	w.Repetitions(100, length, answer)
+	prefills := w.Requests()
+	m := w.fit(t, w.sensor())
 	return m.Energy(prefills...), w.truth(t, prefills...)
 }
 
 func TestTheModelFindsWhatItWasNotTold(t *testing.T) {
 	for _, kind := range []string{"A100-40", "A10", "H200"} {
-		w := conversations(t, kind, 1, 100, nil, func(w *world) { w.early = 4 * ms })
-		sensor := w.board.Board().Power
+		w := conversations(t, kind, 1, 100, nil, func(w *world) { w.Early = 4 * ms })
+		sensor := w.sensor()
 		sensor.Window, sensor.WindowError = sensor.Window*85/100, 0 // tables say what another node's sensor did
 		m := w.fit(t, sensor)
 		if got, want := m.WindowS(), w.spec.Sensors[sim.PowerInstant].Window.Seconds(); math.Abs(got/want-1) > 0.03 {
@@ -133,17 +117,17 @@ func TestIntervalsWidenWithWhatIsWrong(t *testing.T) {
 	}{
 		{name: "a sensor that scatters by 3 W", sensor: func(s *sim.SensorSpec) { s.NoiseW = 7 }, bar: 0.02},
 		{name: "a gain 4 % too small, known to 6 %", sensor: func(s *sim.SensorSpec) { s.Gain = 0.96 }, gain: 0.06, bar: 0.05},
-		{name: "power that flickers by 10 W", world: func(w *world) { w.grain = 10 }, bar: 0.02},
+		{name: "power that flickers by 10 W", world: func(w *world) { w.Grain = 10 }, bar: 0.02},
 		{name: "a fifth of the readings not taken", world: func(w *world) { w.deaf = 0.2 }, bar: 0.01},
-		{name: "readings every 50 ms", world: func(w *world) { w.poll = 50 * ms }, bar: 0.01},
-		{name: "tokens that arrive 0.3 ms late", world: func(w *world) { w.late = 3 * ms / 10 }, bar: 0.01},
+		{name: "readings every 50 ms", world: func(w *world) { w.poll = 50 * time.Millisecond }, bar: 0.01},
+		{name: "tokens that arrive 0.3 ms late", world: func(w *world) { w.Late = 3 * ms / 10 }, bar: 0.01},
 	} {
 		for _, kind := range []string{"A100-40", "A10"} {
 			var s score
 			for seed := range uint64(6) {
 				w := conversations(t, kind, seed, 60, c.sensor, c.world)
-				m := w.fit(t, w.board.Board().Power)
-				for i, segment := range w.segments {
+				m := w.fit(t, w.sensor())
+				for i, segment := range w.segments() {
 					if segment.Kind%2 == 1 {
 						s.add(m.Energy(i), c.gain, w.truth(t, i))
 					}
@@ -159,16 +143,16 @@ func TestIntervalsWidenWithWhatIsWrong(t *testing.T) {
 
 func TestStagesAddUpToTheWhole(t *testing.T) {
 	w := conversations(t, "A10", 3, 20, nil, nil)
-	m := w.fit(t, w.board.Board().Power)
+	m := w.fit(t, w.sensor())
 	var sum float64
-	all := make([]int, len(w.segments))
-	for i := range w.segments {
+	all := make([]int, len(w.segments()))
+	for i := range w.segments() {
 		sum += m.EnergyJ(i)
 		all[i] = i
 	}
 	whole := m.Energy(all...)
-	if math.Abs(sum/whole.J-1) > 1e-9 || math.Abs(sum/m.BetweenJ(origin, w.segments[len(all)-1].ToNS)-1) > 1e-9 {
-		t.Errorf("segments add up to %v J, the whole is %v, or %v", sum, whole, m.BetweenJ(origin, w.segments[len(all)-1].ToNS))
+	if math.Abs(sum/whole.J-1) > 1e-9 || math.Abs(sum/m.BetweenJ(origin, w.segments()[len(all)-1].ToNS)-1) > 1e-9 {
+		t.Errorf("segments add up to %v J, the whole is %v, or %v", sum, whole, m.BetweenJ(origin, w.segments()[len(all)-1].ToNS))
 	}
 	if truth := w.truth(t, all...); math.Abs(whole.J-truth) > 3*whole.SD {
 		t.Errorf("the whole is %+v, the truth %v J", whole, truth)
@@ -177,27 +161,27 @@ func TestStagesAddUpToTheWhole(t *testing.T) {
 
 func TestASensorThatCannotTellStagesIsLeftAlone(t *testing.T) {
 	w := conversations(t, "A10", 1, 5, nil, nil)
-	updates := w.read()
+	updates := w.read(t)
 	for name, s := range map[string]schema.Sensor{
 		"a running mean over a second": {Period: 100 * time.Millisecond, Window: time.Second, Average: true},
 		"a window longer than the gap": {Period: 100 * time.Millisecond, Window: 300 * time.Millisecond},
 		"a sensor without a rhythm":    {},
 	} {
-		if _, ok := Fit(s, updates, w.segments); ok {
+		if _, ok := Fit(s, updates, w.segments()); ok {
 			t.Errorf("%s: fitted", name)
 		}
 	}
-	if _, ok := Fit(w.board.Board().Power, updates[:fewest-1], w.segments); ok {
+	if _, ok := Fit(w.sensor(), updates[:fewest-1], w.segments()); ok {
 		t.Errorf("%d updates: fitted", fewest-1)
 	}
-	if _, ok := Fit(w.board.Board().Power, updates, nil); ok {
+	if _, ok := Fit(w.sensor(), updates, nil); ok {
 		t.Error("no segments: fitted")
 	}
 }
 
 // Whatever the requests looked like, energies are numbers.
 func TestEnergiesAreNumbersWhateverTheSegments(t *testing.T) {
-	updates := conversations(t, "A10", 2, 10, nil, nil).read()
+	updates := conversations(t, "A10", 2, 10, nil, nil).read(t)
 	rapid.Check(t, func(t *rapid.T) {
 		var segments []Segment
 		at := origin
@@ -221,11 +205,11 @@ func TestEnergiesAreNumbersWhateverTheSegments(t *testing.T) {
 func BenchmarkFitAnHour(b *testing.B) {
 	for _, kind := range []string{"A10", "H200"} {
 		w := conversations(b, kind, 1, 2200, nil, nil) // 1.6 s each
-		updates := w.read()
+		updates, segments := w.read(b), w.segments()
 		b.Run(fmt.Sprint(kind), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Fit(w.board.Board().Power, updates, w.segments)
+				Fit(w.sensor(), updates, segments)
 			}
 		})
 	}
