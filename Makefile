@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build test test-llm test-race bench lint fakenvml gpu snippets clean
+.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -53,6 +53,16 @@ snippets: build .venv/ready
 bench: fakenvml
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
 	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./sampler/... ./nebula/...
+
+## accuracy: docs/accuracy.md, tracer and others on boards whose truth is known (two to three minutes; fetches Zeus)
+accuracy: fakenvml build/accuracy/ready
+	go run ./scripts/accuracy -lib build -python build/accuracy/bin/python -version '$(VERSION)' -out docs/accuracy.md
+
+build/accuracy/ready: scripts/requirements-accuracy.txt
+	python3 -m venv build/accuracy
+	build/accuracy/bin/pip install --quiet --requirement scripts/requirements-accuracy.txt || \
+		{ echo 'accuracy: Zeus could not be installed; without it there is nothing to compare with' >&2; exit 1; }
+	touch $@
 
 ## lint: golangci-lint and gofumpt, as configured in .golangci.yml
 lint:

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// machine is where and when the page was made.
+type machine struct {
+	CPU    string
+	Cores  int
+	Kernel string
+	Go     string
+	Load   string // mean number of runnable threads over a minute, at the start
+	Date   string
+}
+
+func thisMachine() (machine, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return machine{}, fmt.Errorf("asking for the kernel's version: %w", err)
+	}
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return machine{}, err
+	}
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return machine{}, err
+	}
+	minute, _, _ := strings.Cut(string(load), " ")
+	return machine{
+		CPU: cpuName(string(info)), Cores: runtime.NumCPU(), Kernel: "Linux " + unix.ByteSliceToString(u.Release[:]), Go: runtime.Version(),
+		Load: minute, Date: time.Now().UTC().Format(time.DateOnly),
+	}, nil
+}
+
+// cpuName is empty-handed on architectures whose kernel tells no name.
+func cpuName(info string) string {
+	for line := range strings.Lines(info) {
+		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
