@@ -54,7 +54,7 @@ bench: fakenvml
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
 	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./sampler/... ./nebula/...
 
-## accuracy: docs/accuracy.md, tracer and others on boards whose truth is known (two to three minutes; fetches Zeus)
+## accuracy: docs/accuracy.md, tracer and others on boards whose truth is known (three minutes; fetches Zeus)
 accuracy: fakenvml build/accuracy/ready
 	go run ./scripts/accuracy -lib build -python build/accuracy/bin/python -version '$(VERSION)' -out docs/accuracy.md
 

@@ -43,10 +43,10 @@ func (o *outcome) page() ([]byte, error) {
 	}
 	err = t.Execute(&b, map[string]any{
 		"Machine": o.machine, "Versions": o.versions, "Tracer": o.config.version, "Boards": boards,
-		"Race": o.raceTable(), "Zero": o.zeroes(), "Steady": o.steadyTable(), "Rough": o.roughTable(), "Better": o.better(),
-		"Late50": lateness(o.races, 0.5), "Late99": lateness(o.races, 0.99), "Missed": o.stats.Missed, "Fit": o.slowestFit(), "Ticks": o.stats.Ticks,
+		"Race": o.raceTable(), "Zero": o.zeroes(), "Steady": o.studyTable(func(s *study) *[methods]scores { return &s.steady }), "Rough": o.studyTable(func(s *study) *[methods]scores { return &s.rough }), "Better": o.better(),
+		"Late50": o.lateness(0.5), "Late99": o.lateness(0.99), "Missed": o.stats.Missed, "FitS": o.slowestFit(), "Ticks": o.stats.Ticks,
 		"RealSeed": realSeed, "RealRequests": realRequests, "FirstSeed": firstSeed, "Seeds": virtualSeeds, "Requests": virtualRequests,
-		"FoldSeeds": foldSeeds, "FoldRequests": foldRequests, "GrainW": roughGrainW, "ScatterW": fmt.Sprintf("%.1f", roughScatterW/math.Sqrt(6)),
+		"FoldSeeds": foldSeeds, "FoldRequests": foldRequests, "GrainW": roughGrainW, "EarlyMS": roughEarly.Milliseconds(), "LateMS": roughLate.Seconds() * 1e3, "JitterMS": roughJitter.Milliseconds(), "WindowPct": fmt.Sprintf("%.0f", 100*(1-roughWindow)), "ScatterW": fmt.Sprintf("%.1f", roughScatterW/math.Sqrt(6)),
 	})
 	return b.Bytes(), err
 }
@@ -119,11 +119,12 @@ func virtualName(m method) string {
 	return names[m]
 }
 
-func (o *outcome) steadyTable() string {
+// studyTable is the many seeds of one world.
+func (o *outcome) studyTable(world func(*study) *[methods]scores) string {
 	var rows [][]string
 	for i := range o.studies {
 		for _, m := range virtualMethods {
-			s := &o.studies[i].steady[m]
+			s := &world(&o.studies[i])[m]
 			fold := s.fold30
 			fold.merge(s.fold60)
 			rows = append(rows, []string{
@@ -132,21 +133,7 @@ func (o *outcome) steadyTable() string {
 			})
 		}
 	}
-	return table([]string{"board", "method", "prefill, median", "prefill, 90 %", "request, median", "folded 30 ms, median", "folded 60 ms, median", "intervals that hold: prefill / request / folded"}, rows)
-}
-
-func (o *outcome) roughTable() string {
-	var rows [][]string
-	for i := range o.studies {
-		for _, m := range virtualMethods {
-			s := &o.studies[i].rough[m]
-			rows = append(rows, []string{
-				o.studies[i].kind, virtualName(m), percent(s.prefill.quantile(0.5)), percent(s.prefill.quantile(0.9)), percent(s.request.quantile(0.5)), percent(s.request.quantile(0.9)),
-				covered(s.prefill) + " / " + covered(s.request),
-			})
-		}
-	}
-	return table([]string{"board", "method", "prefill, median", "prefill, 90 %", "request, median", "request, 90 %", "intervals that hold: prefill / request"}, rows)
+	return table([]string{"board", "method", "prefill, median", "prefill, 90 %", "request, median", "folded 30 ms, median", "folded 60 ms, median", "95 % intervals that hold the truth: prefill / request / folded"}, rows)
 }
 
 // better lists where another method's error was smaller than tracer's.
@@ -178,21 +165,22 @@ func (o *outcome) better() string {
 	return list(found)
 }
 
-func (o *outcome) slowestFit() (slowest time.Duration) {
+func (o *outcome) slowestFit() string {
+	var slowest time.Duration
 	for i := range o.races {
 		slowest = max(slowest, o.races[i].fit)
 	}
-	return slowest.Round(time.Millisecond)
+	return fmt.Sprintf("%.2f s", slowest.Seconds())
 }
 
 // lateness is a quantile of how late windows began and ended, of the board where it is largest.
-func lateness(races []race, q float64) time.Duration {
-	var worst time.Duration
-	for i := range races {
-		v := races[i].lateNS
-		worst = max(worst, time.Duration(v[int(q*float64(len(v)-1))]))
+func (o *outcome) lateness(q float64) string {
+	var worst int64
+	for i := range o.races {
+		v := o.races[i].lateNS
+		worst = max(worst, v[int(q*float64(len(v)-1))])
 	}
-	return worst.Round(time.Microsecond)
+	return fmt.Sprintf("%d µs", worst/1000)
 }
 
 // percent shows no more digits than mean something.

@@ -23,9 +23,17 @@ const (
 	foldRequests    = 100
 	firstSeed       = 5000        // the tests of pipeline/energy take theirs from 0 on
 	virtualOrigin   = int64(1e18) // later than the making of any simulated board
-	roughGrainW     = 10.0        // of the rough world: standard deviation of the true power, anew every 10 ms
-	roughScatterW   = 7.0         // half width of its sensor's scatter: a standard deviation of 2.9 W
 	pollPeriod      = 10 * time.Millisecond
+)
+
+// The rough world: power flickers, and sensor, clocks and client are off.
+const (
+	roughGrainW   = 10.0 // standard deviation of the true power, anew every 10 ms
+	roughScatterW = 7.0  // half width of the sensor's scatter: a standard deviation of 2.9 W
+	roughJitter   = 2 * time.Millisecond
+	roughEarly    = 2 * time.Millisecond
+	roughLate     = 300 * time.Microsecond
+	roughWindow   = 0.9 // of the true one: what is told; windows of one architecture differ by a tenth between nodes (arXiv 2312.02741)
 )
 
 // foldAnswers are the decodes of folded requests, ms: a word, and some sentences of a fast model.
@@ -52,21 +60,9 @@ func virtual(kinds []string) ([]study, error) {
 	studies := make([]study, len(kinds))
 	var jobs []job
 	for i, kind := range kinds {
-		s := &studies[i]
-		s.kind = kind
-		for n := range uint64(virtualSeeds) {
-			play := func(l *load.Load) { l.Conversations(virtualRequests, 60, 400) }
-			jobs = append(jobs,
-				job{kind: kind, seed: firstSeed + n, into: &s.steady, play: play},
-				job{kind: kind, seed: firstSeed + n, into: &s.rough, play: play, rough: true})
-		}
-		for n := range uint64(foldSeeds) {
-			for _, answer := range foldAnswers {
-				jobs = append(jobs,
-					job{kind: kind, seed: firstSeed + n, into: &s.steady, play: func(l *load.Load) { l.Repetitions(foldRequests, 30, answer) }, fold: func(s *scores) *score { return &s.fold30 }},
-					job{kind: kind, seed: firstSeed + n, into: &s.steady, play: func(l *load.Load) { l.Repetitions(foldRequests, 60, answer) }, fold: func(s *scores) *score { return &s.fold60 }})
-			}
-		}
+		studies[i].kind = kind
+		jobs = append(jobs, jobsOf(kind, false, &studies[i].steady)...)
+		jobs = append(jobs, jobsOf(kind, true, &studies[i].rough)...)
 	}
 	outcomes, err := runAll(jobs)
 	if err != nil {
@@ -78,6 +74,25 @@ func virtual(kinds []string) ([]study, error) {
 		}
 	}
 	return studies, nil
+}
+
+// jobsOf are the seeds of one world.
+func jobsOf(kind string, rough bool, into *[methods]scores) (jobs []job) {
+	for n := range uint64(virtualSeeds) {
+		jobs = append(jobs, job{kind: kind, seed: firstSeed + n, rough: rough, into: into, play: func(l *load.Load) { l.Conversations(virtualRequests, 60, 400) }})
+	}
+	folds := map[float64]func(*scores) *score{
+		30: func(s *scores) *score { return &s.fold30 },
+		60: func(s *scores) *score { return &s.fold60 },
+	}
+	for n := range uint64(foldSeeds) {
+		for _, answer := range foldAnswers {
+			for prefill, fold := range folds {
+				jobs = append(jobs, job{kind: kind, seed: firstSeed + n, rough: rough, into: into, fold: fold, play: func(l *load.Load) { l.Repetitions(foldRequests, prefill, answer) }})
+			}
+		}
+	}
+	return jobs
 }
 
 func runAll(jobs []job) ([][methods]scores, error) {
@@ -100,7 +115,7 @@ func (j *job) run() (outcome [methods]scores, err error) {
 	}
 	if j.rough {
 		s := spec.Sensors[sim.PowerInstant]
-		s.NoiseW = roughScatterW
+		s.NoiseW, s.Jitter = roughScatterW, roughJitter
 		spec.Sensors[sim.PowerInstant] = s
 	}
 	script, err := sim.New(spec)
@@ -108,11 +123,13 @@ func (j *job) run() (outcome [methods]scores, err error) {
 		return outcome, err
 	}
 	l := load.On(script.Boards()[0], rng, virtualOrigin)
+	told := l.Board().Board().Power
 	if j.rough {
-		l.Grain = roughGrainW
+		l.Grain, l.Early, l.Late = roughGrainW, int64(roughEarly), int64(roughLate)
+		told.Window, told.WindowError = time.Duration(roughWindow*float64(told.Window)), 0
 	}
 	j.play(l)
-	estimators, err := readVirtually(l)
+	estimators, err := readVirtually(l, told)
 	if err != nil {
 		return outcome, err
 	}
@@ -136,19 +153,19 @@ func (j *job) judge(l *load.Load, s *scores, estimate estimator) error {
 	return nil
 }
 
-// readVirtually reads a load's board in the ways that need no program of others.
-func readVirtually(l *load.Load) (map[method]estimator, error) {
-	about := l.Board().Board()
-	plan, err := sampler.PlanFor([]schema.Board{about}, 0)
+// readVirtually reads a load's board in the ways that need no program of others. What is told of its power sensor may be
+// wrong.
+func readVirtually(l *load.Load, told schema.Sensor) (map[method]estimator, error) {
+	plan, err := sampler.PlanFor([]schema.Board{l.Board().Board()}, 0)
 	if err != nil {
 		return nil, err
 	}
-	updates := energy.NewUpdates(about.Power.Period)
+	updates := energy.NewUpdates(told.Period)
 	err = l.ReadSwaying(plan.Power, sampler.LanePower, func(at int64, r *schema.Reading) { updates.Add(at, at, r.PowerInstantW.V) })
 	if err != nil {
 		return nil, err
 	}
-	fit, err := fitted(about.Power, updates, l.Stages)
+	fit, err := fitted(told, updates, l.Stages)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +181,7 @@ func readVirtually(l *load.Load) (map[method]estimator, error) {
 	if err != nil {
 		return nil, err
 	}
-	aligned := instant.placedIn(about.Power)
+	aligned := instant.placedIn(told)
 	return map[method]estimator{
 		tracer:  fit,
 		hold:    stageByStage(l.Stages, instant.held),
