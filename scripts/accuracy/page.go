@@ -43,7 +43,7 @@ func (o *outcome) page() ([]byte, error) {
 	}
 	err = t.Execute(&b, map[string]any{
 		"Machine": o.machine, "Versions": o.versions, "Tracer": o.config.version, "Boards": boards,
-		"Race": o.raceTable(), "Zero": o.zeroes(), "Steady": o.studyTable(func(s *study) *[methods]scores { return &s.steady }), "Rough": o.studyTable(func(s *study) *[methods]scores { return &s.rough }), "Better": o.better(),
+		"Race": o.raceTable(), "Zero": o.zeroes(), "Steady": o.studyTable(func(s *study) *[methods]scores { return &s.steady }), "Rough": o.studyTable(func(s *study) *[methods]scores { return &s.rough }), "Better": o.better(), "Narrow": o.narrow(),
 		"Late50": o.lateness(0.5), "Late99": o.lateness(0.99), "Missed": o.stats.Missed, "FitS": o.slowestFit(), "Ticks": o.stats.Ticks,
 		"RealSeed": realSeed, "RealRequests": realRequests, "FirstSeed": firstSeed, "Seeds": virtualSeeds, "Requests": virtualRequests,
 		"FoldSeeds": foldSeeds, "FoldRequests": foldRequests, "GrainW": roughGrainW, "EarlyMS": roughEarly.Milliseconds(), "LateMS": roughLate.Seconds() * 1e3, "JitterMS": roughJitter.Milliseconds(), "WindowPct": fmt.Sprintf("%.0f", 100*(1-roughWindow)), "ScatterW": fmt.Sprintf("%.1f", roughScatterW/math.Sqrt(6)),
@@ -203,6 +203,30 @@ func covered(s score) string {
 		return "–"
 	}
 	return fmt.Sprintf("%.0f %%", 100*float64(s.holds)/float64(s.stated))
+}
+
+// narrow tells where tracer's 95 % intervals held the truth in fewer than 90 % of the many seeds' cases.
+func (o *outcome) narrow() string {
+	var found []string
+	look := func(where string, s *scores) {
+		fold := s.fold30
+		fold.merge(s.fold60)
+		for what, of := range map[string]score{"prefills": s.prefill, "requests": s.request, "folds": fold} {
+			if 10*of.holds < 9*of.stated {
+				found = append(found, fmt.Sprintf("- %s: %s, %s", where, what, covered(of)))
+			}
+		}
+	}
+	for i := range o.studies {
+		s := &o.studies[i]
+		look(s.kind, &s.steady[tracer])
+		look(s.kind+", rough", &s.rough[tracer])
+	}
+	if len(found) == 0 {
+		return "tracer's 95 % intervals hold the truth in 90 % of cases or more in both worlds."
+	}
+	slices.Sort(found)
+	return "**tracer's 95 % intervals are too narrow here**, that is, they hold the truth in fewer than 90 % of cases:\n\n" + strings.Join(found, "\n")
 }
 
 // list is lines in order, or a sentence where there is none.
