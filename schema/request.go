@@ -12,6 +12,7 @@ const (
 	ReasonInterrupted    = "interrupted"      // the run was stopped while it was in flight
 	ReasonPrefixCacheHit = "prefix_cache_hit" // part of the prompt was not prefilled
 	ReasonTokensCut      = "tokens_truncated" // the server counted fewer prompt tokens than were sent
+	ReasonTokenCount     = "token_count_mismatch" // the server counted more prompt tokens than text and chat template have
 	ReasonLength         = "length_mismatch"  // an exact answer length was asked for and not given
 	ReasonOverlap        = "overlap"          // another request was in flight at the same time
 	ReasonStreamBroken   = "stream_broken"    // the stream ended without its end mark
@@ -100,6 +101,7 @@ var Requests = Table[Request]{
 		},
 		{Name: "gpu_uuids", Type: typeStrings, Doc: "the boards sampled meanwhile", bind: stringList(func(r *Request) []string { return r.GPUUUIDs })},
 		{Name: "warmup", Type: typeBool, Doc: "sent to warm the server up; leave out of statistics", bind: required(func(r *Request) bool { return r.Warmup })},
+		{Name: "repetition", Type: typeInt32, Encoding: Delta, Doc: "of the prompt in this run; 1 is the first", bind: required(func(r *Request) int32 { return max(r.Prompt.Repetition, 1) })},
 		{Name: "attempt", Type: typeInt32, Encoding: Delta, Doc: "1 is the first", bind: required(func(r *Request) int32 { return r.Attempt })},
 		{
 			Name: "start_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the request was handed to the kernel",
@@ -128,6 +130,14 @@ var Requests = Table[Request]{
 			bind: required(func(r *Request) arrow.Timestamp { return wall(Some(r.EndNS)).V }),
 		},
 		{Name: "end_monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns", Doc: "the same on CLOCK_MONOTONIC", bind: required(func(r *Request) int64 { return r.EndNS })},
+		{
+			Name: "opening", Type: typeString, Nullable: true, Doc: "unique words sent in place of those that the prompt's text begins with, or before a text that begins otherwise; NULL where it was sent as it is",
+			bind: optional(func(r *Request) Opt[string] { return named(r.Opening) }),
+		},
+		{
+			Name: "text_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "of what was sent, before the chat template, by runs.tokenizer; input_tokens should be this and runs.template_tokens",
+			bind: required(func(r *Request) int32 { return r.TextTokens }),
+		},
 		{
 			Name: "input_tokens", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens", OTel: "OTel gen_ai.usage.input_tokens", Doc: "the prompt as the server counted it, chat template included",
 			bind: optional(func(r *Request) Opt[int32] { return r.InputTokens }),
