@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -22,21 +23,20 @@ import (
 const longestPeriod = 10 * time.Second
 
 type collect struct {
+	corpusFlags
 	Out         string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
 	Endpoint    string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
 	Model       string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
 	Server      string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
 	GPU         string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
-	Workload    []string      `default:"prefill,decode" placeholder:"W,…" help:"prefill (long prompts, one-word answers), decode (short prompts, long answers) (default: ${default})."`
-	Sizes       []int         `default:"10,50,100,1000,10000" placeholder:"N,…" help:"Tokens: of the prompt (prefill), of the answer (decode) (default: ${default})."`
-	Prompts     int           `default:"100" placeholder:"N" help:"Prompts of each workload and size (default: ${default})."`
+	Repeat      int           `default:"1" placeholder:"N" help:"Send each prompt so often; from the second time on it begins with words of its own (default: ${default})."`
+	Order       string        `default:"interleaved" enum:"interleaved,sequential" placeholder:"ORDER" help:"interleaved: random, workloads and sizes spread evenly over the run; sequential: as they stand in the corpus (default: ${default})."`
 	Period      string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
 	Concurrency int           `default:"1" placeholder:"N" help:"Requests in flight; more than one makes stages overlap (default: ${default})."`
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
 	Silence     time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
 	RunID       string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
-	Seed        int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
 	APIKeyFile  string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
 	DryRun      bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
 	JSON        bool          `name:"json" help:"Print the result as JSON."`
@@ -83,14 +83,17 @@ func (c *collect) Run(t *terminal, l *layers) error {
 	if err != nil {
 		return usage("--period %s: %w", c.Period, err)
 	}
-	prompts, warmup, err := c.corpus() // last of the checks: long texts take a second
-	if err != nil {
+	if err := c.checkNumbers(); err != nil {
 		return err
 	}
 	if c.DryRun {
-		return c.printPlan(t, boards, plan, prompts, warmup)
+		requests, err := c.offline()
+		if err != nil {
+			return err
+		}
+		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
 	}
-	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, prompts: prompts, warmup: warmup, profile: profile, release: func() {}}
+	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, profile: profile, release: func() {}}
 	defer func() { trace.release() }()
 	manifest, err := trace.run()
 	if manifest == nil {
@@ -127,66 +130,30 @@ func (c *collect) period() (time.Duration, error) {
 	return d, nil
 }
 
-// corpus makes the prompts, in the order in which they are sent, and the warm-up's own: a prompt sent twice could be
-// answered from a prefix cache.
-func (c *collect) corpus() (prompts, warmup []schema.Prompt, err error) {
+func (c *collect) checkNumbers() error {
 	for _, f := range []struct {
 		flag               string
 		value, least, most int
 	}{
-		{"--prompts", c.Prompts, 1, 100_000},
+		{"--repeat", c.Repeat, 1, maxRepeat},
 		{"--concurrency", c.Concurrency, 1, 1024},
 		{"--warmup", c.Warmup, 0, 1000},
 		{"--idle", int(c.Idle / time.Second), 0, 86_400},
 		{"--silence", int(c.Silence / time.Second), 1, 86_400},
 	} {
 		if f.value < f.least || f.value > f.most {
-			return nil, nil, usage("%s must be between %d and %d", f.flag, f.least, f.most)
+			return usage("%s must be between %d and %d", f.flag, f.least, f.most)
 		}
 	}
-	spec := corpus.Spec{Sizes: c.Sizes, PerSize: c.Prompts, Seed: uint64(c.Seed), ExactLength: true}
-	for _, w := range c.Workload {
-		workload := schema.Workload(w)
-		if workload != schema.WorkloadPrefill && workload != schema.WorkloadDecode {
-			return nil, nil, usage("--workload %s: there are prefill and decode", w)
-		}
-		if slices.Contains(spec.Workloads, workload) {
-			return nil, nil, usage("--workload names %s twice", w)
-		}
-		spec.Workloads = append(spec.Workloads, workload)
+	spec, err := c.spec()
+	if err != nil || c.Endpoint != "sim" || c.Corpus != "" {
+		return err
 	}
-	if prompts, err = corpus.Builtin(spec); err != nil {
-		return nil, nil, usage("--sizes: %w", err)
+	counter, err := c.localCounter() // as the simulated server counts
+	if err == nil {
+		err = corpus.Check(context.Background(), spec, counter)
 	}
-	prompts = corpus.Order(prompts, uint64(c.Seed))
-	spec.Sizes, spec.PerSize, spec.Seed = []int{warmupSize(c.Sizes)}, c.Warmup, ^spec.Seed
-	if c.Warmup > 0 {
-		if warmup, err = corpus.Builtin(spec); err != nil {
-			return nil, nil, usage("--sizes: %w", err)
-		}
-	}
-	warmup = corpus.Order(warmup, uint64(c.Seed))[:c.Warmup]
-	for i := range warmup {
-		warmup[i].ID = "warmup-" + warmup[i].ID
-	}
-	created := time.Now().UnixMilli()
-	for _, list := range [][]schema.Prompt{prompts, warmup} {
-		for i := range list {
-			list[i].CreatedUnixMS = created
-		}
-	}
-	return prompts, warmup, nil
-}
-
-// warmupSize is large enough to touch every kernel and small enough not to cost time.
-func warmupSize(sizes []int) int {
-	size := slices.Min(sizes)
-	for _, s := range sizes {
-		if s <= 100 {
-			size = max(size, s)
-		}
-	}
-	return size
+	return notMade(err)
 }
 
 // newRunID sorts by time and does not collide with another tracer started in the same second.

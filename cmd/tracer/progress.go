@@ -84,3 +84,31 @@ func (t *trace) live() string {
 	hz := float64(l.Ticks) / time.Since(t.started).Seconds()
 	return fmt.Sprintf("%s%s, %.1f Hz, %d dropped", phase, strings.Join(watts, " "), hz, l.Dropped)
 }
+
+// repeat prints a line every ten seconds, on a terminal the same line anew every 200 ms, until the returned function is
+// called, which prints the last.
+func (t *terminal) repeat(line func() string) (end func()) {
+	every, before, after := lineEvery, "", "\n"
+	if f, ok := t.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		every, before, after = barEvery, "\r\033[K", ""
+	}
+	done := make(chan struct{})
+	var owner conc.WaitGroup
+	owner.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				fmt.Fprint(t.err, before+line()+after)
+			case <-done:
+				fmt.Fprintln(t.err, before+line())
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		owner.Wait()
+	}
+}

@@ -44,12 +44,11 @@ var errInterrupted = errors.New("interrupted")
 type trace struct {
 	*collect
 	*terminal
-	layers  *layers
-	boards  *boards
-	plan    sampler.Plan
-	period  time.Duration
-	prompts []schema.Prompt
-	warmup  []schema.Prompt
+	layers *layers
+	boards *boards
+	plan   sampler.Plan
+	period time.Duration
+	requests
 	profile nebula.Profile // the zero value is to be detected
 
 	record   schema.Run
@@ -115,16 +114,11 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		return nil, environment(fmt.Errorf("%w\nStart the server, or name another with --endpoint", err))
 	}
 	cfg.Profile = info.Profile
-	if cfg.Model, err = chooseModel(info, t.Model); err != nil {
+	if cfg.Model, err = chooseModel(info, t.Model, "--model"); err != nil {
 		return nil, err
 	}
-	all := t.pointers(t.warmup, t.prompts)
-	cfg.ContextTokens = nebula.ContextFor(all)
-	if m, ok := info.Find(cfg.Model); ok {
-		cfg.MaxContext = m.MaxContext.V
-	}
-	if t.client, err = nebula.New(cfg); err != nil {
-		return nil, usage("--endpoint: %w", err)
+	if err := t.prepare(ctx, cfg, info); err != nil {
+		return nil, err
 	}
 	asked := info.Endpoint
 	if t.Endpoint == "sim" {
@@ -132,7 +126,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	}
 	t.record = schema.Run{
 		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, asked), TracerVersion: version, GitCommit: gitCommit(),
-		CorpusID: corpus.Hash(slices.Concat(t.warmup, t.prompts)), Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
+		CorpusID: corpus.Hash(t.corpus), Seed: t.Seed, Tokenizer: t.record.Tokenizer, Template: t.record.Template, Kernel: kernel(), CPU: cpu(),
 		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
 	}
@@ -167,7 +161,7 @@ func (t *trace) startSimulated() (endpoint string, closeServer func(), err error
 }
 
 // chooseModel takes the model asked for, or the only one that there is. The name goes to the terminal and into paths.
-func chooseModel(info nebula.ServerInfo, asked string) (string, error) {
+func chooseModel(info nebula.ServerInfo, asked, flag string) (string, error) {
 	var names []string
 	for _, m := range info.Models {
 		names = append(names, m.ID)
@@ -175,13 +169,13 @@ func chooseModel(info nebula.ServerInfo, asked string) (string, error) {
 	_, listed := info.Find(asked)
 	switch {
 	case asked == "" && len(names) == 0:
-		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with --model", info.Endpoint))
+		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with %s", info.Endpoint, flag))
 	case asked == "" && len(names) > 1:
-		return "", usage("%s lists %d models; choose one with --model: %q", info.Endpoint, len(names), names)
+		return "", usage("%s lists %d models; choose one with %s: %q", info.Endpoint, len(names), flag, names)
 	case asked == "":
 		asked = names[0]
 	case !listed && len(names) > 0:
-		return "", usage("--model %q: %s lists %q", asked, info.Endpoint, names)
+		return "", usage("%s %q: %s lists %q", flag, asked, info.Endpoint, names)
 	}
 	if strings.ContainsFunc(asked, unicode.IsControl) {
 		return "", usage("the model's name %q holds control characters; have the server give it another", asked)
@@ -210,7 +204,7 @@ func (t *trace) open() (err error) {
 	}
 	t.record.Start = clock.Read()
 	t.pipeline, err = pipeline.Open(pipeline.Config{
-		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: slices.Concat(t.warmup, t.prompts), Readings: readings, Spans: spans,
+		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: t.corpus, Readings: readings, Spans: spans,
 	})
 	if err != nil && !errors.Is(err, pipeline.ErrRunExists) {
 		return unwritable(t.Out, err)

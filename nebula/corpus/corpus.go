@@ -102,6 +102,20 @@ func Build(ctx context.Context, spec Spec, counter Counter, author Author) ([]sc
 	return prompts, nil
 }
 
+// Check says whether a spec can be built, without building it.
+func Check(ctx context.Context, spec Spec, counter Counter) error {
+	if err := spec.check(); err != nil || !slices.Contains(spec.Workloads, schema.WorkloadPrefill) {
+		return err
+	}
+	f, err := newFitter(ctx, spec.Seed, counter)
+	for _, size := range spec.Sizes {
+		if err == nil {
+			err = f.roomFor(spec.PerSize, size)
+		}
+	}
+	return err
+}
+
 func (s Spec) check() error {
 	if len(s.Workloads) == 0 || len(s.Sizes) == 0 || s.PerSize < 1 {
 		return fmt.Errorf("no prompts asked for: %d workloads, %d sizes and %d prompts a size; each must be 1 or more",
