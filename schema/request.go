@@ -8,15 +8,15 @@ import (
 
 // Reason codes of a request that must not be used for calibration without thought.
 const (
-	ReasonFailed         = "failed"           // no complete answer; error_type says why
-	ReasonInterrupted    = "interrupted"      // the run was stopped while it was in flight
-	ReasonPrefixCacheHit = "prefix_cache_hit" // part of the prompt was not prefilled
-	ReasonTokensCut      = "tokens_truncated" // the server counted fewer prompt tokens than were sent
+	ReasonFailed         = "failed"               // no complete answer; error_type says why
+	ReasonInterrupted    = "interrupted"          // the run was stopped while it was in flight
+	ReasonPrefixCacheHit = "prefix_cache_hit"     // part of the prompt was not prefilled
+	ReasonTokensCut      = "tokens_truncated"     // the server counted fewer prompt tokens than were sent
 	ReasonTokenCount     = "token_count_mismatch" // the server counted more prompt tokens than text and chat template have
-	ReasonLength         = "length_mismatch"  // an exact answer length was asked for and not given
-	ReasonOverlap        = "overlap"          // another request was in flight at the same time
-	ReasonStreamBroken   = "stream_broken"    // the stream ended without its end mark
-	ReasonNoFirstToken   = "no_first_token"   // nothing marks the end of prefill
+	ReasonLength         = "length_mismatch"      // an exact answer length was asked for and not given
+	ReasonOverlap        = "overlap"              // another request was in flight at the same time
+	ReasonStreamBroken   = "stream_broken"        // the stream ended without its end mark
+	ReasonNoFirstToken   = "no_first_token"       // nothing marks the end of prefill
 )
 
 // ErrorInterrupted is the error type of a request that was in flight when the run was stopped.

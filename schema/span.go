@@ -36,7 +36,7 @@ type Prompt struct {
 	MaxTokens     int32  // bound sent with the request
 	SHA256        string // of Text, hex
 	ExactLength   bool   // ask the server for exactly MaxTokens, where it can
-	CreatedUnixMS int64 // 0 where Text follows from a seed, whenever it is made
+	CreatedUnixMS int64  // 0 where Text follows from a seed, whenever it is made
 
 	// Of the run that sends it, no part of the corpus.
 	Repetition int32 // 1 is the first

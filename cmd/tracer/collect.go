@@ -145,6 +145,9 @@ func (c *collect) checkNumbers() error {
 			return usage("%s must be between %d and %d", f.flag, f.least, f.most)
 		}
 	}
+	if _, _, err := c.load(); err != nil { // before anything else is touched
+		return err
+	}
 	spec, err := c.spec()
 	if err != nil || c.Endpoint != "sim" || c.Corpus != "" {
 		return err

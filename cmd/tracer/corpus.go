@@ -88,16 +88,12 @@ func (f *corpusFlags) build(ctx context.Context, counter corpus.Counter, author 
 }
 
 func (f *corpusFlags) fromFile(ctx context.Context, spec corpus.Spec, counter corpus.Counter) (prompts []schema.Prompt, note string, err error) {
-	if strings.EqualFold(filepath.Ext(f.Corpus), ".parquet") {
-		if prompts, err = analysis.ReadCorpus(f.Corpus); err != nil {
-			return nil, "", usage("--corpus: %w", err)
-		}
-	} else {
-		entries, err := readEntries(f.Corpus)
-		if err != nil {
-			return nil, "", usage("--corpus: %w", err)
-		}
-		grown := 0
+	prompts, entries, err := f.load() //nolint:contextcheck // reading a file is over before anyone could interrupt it
+	if err != nil {
+		return nil, "", err
+	}
+	if entries != nil {
+		var grown int
 		if prompts, grown, err = corpus.FromEntries(ctx, entries, spec, counter); err != nil {
 			return nil, "", usage("--corpus %s: %w", f.Corpus, err)
 		}
@@ -109,6 +105,21 @@ func (f *corpusFlags) fromFile(ctx context.Context, spec corpus.Spec, counter co
 		return nil, "", usage("--corpus %s holds no prompts of the --workload and --sizes asked for", f.Corpus)
 	}
 	return prompts, note, nil
+}
+
+// load reads the file: prompts of a corpus, or entries that prompts are to be made of.
+func (f *corpusFlags) load() (prompts []schema.Prompt, entries []corpus.Entry, err error) {
+	switch {
+	case f.Corpus == "":
+	case strings.EqualFold(filepath.Ext(f.Corpus), ".parquet"):
+		prompts, err = analysis.ReadCorpus(f.Corpus)
+	default:
+		entries, err = readEntries(f.Corpus)
+	}
+	if err != nil {
+		err = usage("--corpus: %w", err)
+	}
+	return prompts, entries, err
 }
 
 // readEntries reads a CSV or JSONL file.

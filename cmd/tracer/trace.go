@@ -103,9 +103,10 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {
 			return nil, err
 		}
+		started := closeServer // an error's return forgets it
 		defer func() {
 			if err != nil {
-				closeServer()
+				started()
 			}
 		}()
 	}

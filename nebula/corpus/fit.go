@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 )
 
@@ -90,7 +91,7 @@ func (f *fitter) singles(ctx context.Context, list []string) ([]string, error) {
 			return nil, err
 		}
 		right, err := search(list[len(list)/2:])
-		return append(left[:len(left):len(left)], right...), err
+		return slices.Concat(left, right), err
 	}
 	return search(list)
 }
