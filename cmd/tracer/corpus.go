@@ -95,7 +95,10 @@ func (f *corpusFlags) fromFile(ctx context.Context, spec corpus.Spec, counter co
 	if entries != nil {
 		var grown int
 		if prompts, grown, err = corpus.FromEntries(ctx, entries, spec, counter); err != nil {
-			return nil, "", usage("--corpus %s: %w", f.Corpus, err)
+			if _, ok := errors.AsType[*corpus.SpecError](err); ok {
+				err = usage("--corpus %s: %w", f.Corpus, err)
+			}
+			return nil, "", err
 		}
 		if grown > 0 {
 			note = fmt.Sprintf("%d texts of %s were shorter than their size; the built-in generator wrote the rest", grown, f.Corpus)

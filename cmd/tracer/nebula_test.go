@@ -158,6 +158,75 @@ func TestAKilledAndDisturbedWritingGoesOnWhereItStopped(t *testing.T) {
 	holdsNoSecret(t, dir, said.String()+more, nebulaKey)
 }
 
+// The corpus is sent to such a server, whose administrator has bounded the context: prompts that it cut are marked, and the
+// others are not held against a vocabulary that is not its model's.
+func TestACorpusIsSentToAServerThatCuts(t *testing.T) {
+	library, dir := fakeLibrary(t), t.TempDir()
+	s := startOpenWebUI(t, func(s *openWebUI) { s.longest = 2048 })
+	board := filepath.Join(dir, "boards")
+	startSim(t, "--gpu", "sim:A10", "--board-file", board)
+	out, err := exec.Command(program(t), "prompts", "--out", dir, "--sizes", "50,3000", "--prompts", "3", "--json").Output()
+	var made madeCorpus
+	if err == nil {
+		err = json.Unmarshal(out, &made)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"LD_LIBRARY_PATH=" + library, "TRACER_FAKENVML=" + board, "TRACER_API_KEY=" + nebulaKey}
+	collectOrFail(t, env, collectArgs(dir, "web", "--endpoint", s.URL+"/api", "--model", writer, "--corpus", made.Path, "--repeat", "2", "--idle", "0s")...)
+	if run := table(t, files(t, dir, "runs", "web")[0])[0]; run["corpus_id"] != made.ID || run["server"] != "openwebui" || run["tokenizer"] != "o200k_base" {
+		t.Errorf("corpus %v to a %v, counted by %v", run["corpus_id"], run["server"], run["tokenizer"])
+	}
+	openings, rows := map[any]bool{}, table(t, files(t, dir, "requests", "web")[0])
+	for _, r := range rows {
+		if r["opening"] == nil || openings[r["opening"]] {
+			t.Errorf("%s begins with %v", r["request_id"], r["opening"])
+		}
+		openings[r["opening"]] = true
+		want := "[]"
+		if r["workload"] == "prefill" && r["target_tokens"] == int32(3000) {
+			want = `["tokens_truncated"]`
+		}
+		if got := fmt.Sprintf("%s", r["invalid_reasons"]); got != want {
+			t.Errorf("%v of %v tokens, %v counted: %s", r["workload"], r["text_tokens"], r["input_tokens"], got)
+		}
+	}
+	if len(rows) != 26 {
+		t.Errorf("%d requests", len(rows))
+	}
+	holdsNoSecret(t, dir, string(out), nebulaKey)
+}
+
+func TestAnInterruptedWritingKeepsItsAnswers(t *testing.T) {
+	s := startOpenWebUI(t, func(s *openWebUI) { s.gate, s.open = 6, make(chan struct{}) })
+	defer close(s.open)
+	dir := t.TempDir()
+	cmd := writing(t, s, dir)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range corpus.Workers {
+		<-s.waiting
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the exit code is looked at next
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(said.String(), "will not be asked for again") {
+		t.Errorf("exit code %d: %s", code, &said)
+	}
+	stored, err := os.ReadFile(filepath.Join(dir, "_tracer", "prompts", "answers.jsonl"))
+	if n := bytes.Count(stored, []byte("\n")); err != nil || n != 6 {
+		t.Errorf("%d answers are stored, %v", n, err)
+	}
+	if published, _ := filepath.Glob(filepath.Join(dir, "prompts", "*")); len(published) > 0 {
+		t.Errorf("published %v", published)
+	}
+}
+
 func TestAModelThatRepeatsItselfIsToldAfterAFewTries(t *testing.T) {
 	s := startOpenWebUI(t, func(s *openWebUI) { s.parrot = true })
 	out, _ := writing(t, s, t.TempDir()).CombinedOutput()

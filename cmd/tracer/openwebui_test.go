@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,7 @@ type openWebUI struct {
 	t       *testing.T
 	moody   bool          // it cools down, asks to wait and breaks streams
 	parrot  bool          // it answers everything alike
+	longest int           // context, whatever is asked for
 	gate    int           // so many answers are given; what comes after waits for open
 	open    chan struct{} // nil: no gate
 	waiting chan struct{}
@@ -101,7 +103,9 @@ func (s *openWebUI) complete(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text := s.answer(q)
-	usage := fmt.Sprintf(`{"prompt_tokens":%d,"completion_tokens":%d,"prompt_eval_duration":5000000,"eval_duration":9000000}`, 20+tokens.Count(q.Messages[0].Content), tokens.Count(text))
+	// Its model has another vocabulary than ours, and a chat template.
+	counted := min(20+tokens.Count(q.Messages[0].Content)*103/100, s.context(q))
+	usage := fmt.Sprintf(`{"prompt_tokens":%d,"completion_tokens":%d,"prompt_eval_duration":5000000,"eval_duration":9000000}`, counted, tokens.Count(text))
 	w.Header().Set("Content-Type", "text/event-stream")
 	half := len(text) / 2
 	s.say(w, text[:half])
@@ -164,16 +168,20 @@ func (s *openWebUI) leave() {
 	s.inFlight--
 }
 
+func (s *openWebUI) context(q webQuestion) int {
+	if s.longest > 0 {
+		return s.longest
+	}
+	return cmp.Or(q.Options.NumCtx, 2048)
+}
+
 // answer is prose that follows from the question, with some formatting, cut where context or bound end.
 func (s *openWebUI) answer(q webQuestion) string {
-	context, most := q.Options.NumCtx, q.Options.NumPredict
-	if context == 0 {
-		context = 2048
-	}
+	most := q.Options.NumPredict
 	if most == 0 { // max_tokens got lost
-		most = context
+		most = s.context(q)
 	}
-	most = min(most, context-tokens.Count(q.Messages[0].Content), 900)
+	most = max(8, min(most, s.context(q)-tokens.Count(q.Messages[0].Content), 900))
 	h := fnv.New64a()
 	if !s.parrot {
 		fmt.Fprint(h, q.Messages[0].Content, q.Options.Seed)
@@ -188,7 +196,11 @@ func (s *openWebUI) answer(q webQuestion) string {
 		}
 		fmt.Fprintf(&b, "and so on %d. ", rng.IntN(1000))
 	}
-	return b.String()
+	text := b.String()
+	for tokens.Count(text) > most {
+		text = text[:strings.LastIndexByte(text[:len(text)-1], ' ')+1]
+	}
+	return text
 }
 
 func (s *openWebUI) counts() (answered int, repeated []string) {

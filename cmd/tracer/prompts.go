@@ -114,7 +114,7 @@ func (c *prompts) counter(ctx context.Context, l *layers) (corpus.Counter, error
 	if !counts {
 		return nil, environment(fmt.Errorf("%s counts no tokens on request; leave --endpoint out, or give the model's tokenizer.json with --tokenizer", client.Endpoint()))
 	}
-	return server, nil
+	return serverCounter{server}, nil
 }
 
 // connectTo asks a server what it is and makes a client for the model named, or for its only one.
@@ -138,10 +138,7 @@ func connectTo(ctx context.Context, cfg nebula.Config, endpoint, model string) (
 func (c *prompts) write(ctx context.Context, t *terminal, l *layers, counter corpus.Counter, spec corpus.Spec) ([]schema.Prompt, string, error) {
 	if c.Source != corpus.SourceNebula {
 		made, note, err := c.build(ctx, counter, nil)
-		if err != nil {
-			err = notMade(err)
-		}
-		return made, note, err
+		return made, note, notMade(err)
 	}
 	key := nebula.NewKey(strings.TrimSpace(l.lookup(nebulaKeyName)))
 	base := l.lookup(nebulaURLName)
@@ -168,7 +165,7 @@ func (c *prompts) write(ctx context.Context, t *terminal, l *layers, counter cor
 	if refused, ok := errors.AsType[*author.RefusedError](err); ok {
 		err = environment(fmt.Errorf("%w\n%d answers are kept; the same command goes on from there (%s)", err, store.Len(), mendOf(refused.ErrorType)))
 	}
-	return made, note, err
+	return made, note, notMade(err)
 }
 
 func (c *prompts) store() string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -31,7 +32,7 @@ func (c *collect) requests(ctx context.Context, s corpus.Sending) (r requests, n
 	}
 	s.Repeat = c.Repeat
 	if r.prompts, err = s.Prepare(ctx, r.corpus); err != nil {
-		return r, "", environment(err)
+		return r, "", err
 	}
 	if c.Order == "interleaved" {
 		r.prompts = corpus.Order(r.prompts, uint64(c.Seed))
@@ -50,7 +51,7 @@ func (c *collect) requests(ctx context.Context, s corpus.Sending) (r requests, n
 	}
 	s.Repeat = 1
 	if r.warmup, err = s.Prepare(ctx, corpus.Order(r.warmup, uint64(c.Seed))[:c.Warmup]); err != nil {
-		return r, "", environment(err)
+		return r, "", err
 	}
 	for i := range r.warmup {
 		r.warmup[i].ID = "warmup-" + r.warmup[i].ID
@@ -58,12 +59,23 @@ func (c *collect) requests(ctx context.Context, s corpus.Sending) (r requests, n
 	return r, note, nil
 }
 
-// notMade is the error of a corpus that cannot be made: the sizes', unless it has a code of its own.
+// notMade is the error of a corpus that cannot be made: the sizes' fault, or that of whoever counts or writes.
 func notMade(err error) error {
-	if err == nil || exitCode(err) != exitFailure {
-		return err
+	if _, ok := errors.AsType[*corpus.SpecError](err); ok {
+		return usage("--sizes: %w", err)
 	}
-	return usage("--sizes: %w", err)
+	return err
+}
+
+// serverCounter is a server's tokenizer, whose failures are the environment's.
+type serverCounter struct{ *nebula.Tokenizer }
+
+func (c serverCounter) Count(ctx context.Context, text string) (int, error) {
+	n, err := c.Tokenizer.Count(ctx, text)
+	if err != nil && ctx.Err() == nil {
+		err = environment(err)
+	}
+	return n, err
 }
 
 // warmupSize is large enough to touch every kernel and small enough not to cost time.
@@ -105,11 +117,11 @@ func (t *trace) prepare(ctx context.Context, cfg nebula.Config, info nebula.Serv
 	}
 	server, counts := asker.Tokenizer()
 	if t.Tokenizer == "" && counts {
-		counter = server
+		counter = serverCounter{server}
 	}
 	openings, err := corpus.NewOpenings(ctx, counter, rand.Uint64())
 	if err != nil {
-		return environment(err)
+		return err
 	}
 	longest := server.MaxContext()
 	if m, ok := info.Find(cfg.Model); ok && m.MaxContext.OK {
@@ -137,8 +149,9 @@ func (t *trace) prepare(ctx context.Context, cfg nebula.Config, info nebula.Serv
 	if t.record.Template, err = t.template(ctx, cfg, counter, openings); err != nil {
 		return err
 	}
-	if limit.template = t.record.Template.V; counter != tokens.Default() {
-		cfg.Template = t.record.Template
+	limit.template = t.record.Template.V
+	if local, ok := counter.(*tokens.Tokenizer); !ok || local.FromFile() {
+		cfg.Template = t.record.Template // the model's own tokenizer: every count is held against it
 	}
 	if err := limit.check(t.prompts); err != nil {
 		return err
@@ -157,7 +170,7 @@ func (t *trace) template(ctx context.Context, cfg nebula.Config, counter corpus.
 	text := openings.Sentence() + " " + corpus.Instruction
 	n, err := counter.Count(ctx, text)
 	if err != nil {
-		return none, environment(err)
+		return none, err
 	}
 	span := client.Send(ctx, &schema.Prompt{ID: "template", Text: text, TextTokens: int32(n), MaxTokens: corpus.MaxAnswer}, nebula.Call{RequestID: t.RunID + "-template"}).Span
 	if span.ErrorType != "" || !span.InputTokens.OK || span.InputTokens.V < span.TextTokens {

@@ -22,15 +22,18 @@ func (t *Tokenizer) Name() string { return t.name }
 // Count is the number of tokens of text, without those that a chat template adds.
 func (t *Tokenizer) Count(_ context.Context, text string) (int, error) { return t.count(text), nil }
 
+// FromFile says whether it was read from a tokenizer.json: a served model's own, then, and not one of ours.
+func (t *Tokenizer) FromFile() bool { return !slices.Contains(embedded, t) }
+
 // Default is the tokenizer that needs neither a server nor a file.
-func Default() *Tokenizer { return &Tokenizer{Name, Count} }
+func Default() *Tokenizer { return embedded[0] }
 
 // cl100k is built when it is first asked for, like o200k.
 var cl100k = sync.OnceValue(codec.NewCl100kBase)
 
 // embedded are the vocabularies inside the program.
 var embedded = []*Tokenizer{
-	Default(),
+	{Name, Count},
 	{"cl100k_base", func(text string) int {
 		n, err := cl100k().Count(text)
 		if err != nil {

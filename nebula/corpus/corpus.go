@@ -102,6 +102,13 @@ func Build(ctx context.Context, spec Spec, counter Counter, author Author) ([]sc
 	return prompts, nil
 }
 
+// SpecError is a corpus that cannot be made as it was asked for.
+type SpecError struct{ what string }
+
+func (e *SpecError) Error() string { return e.what }
+
+func refused(format string, args ...any) error { return &SpecError{fmt.Sprintf(format, args...)} }
+
 // Check says whether a spec can be built, without building it.
 func Check(ctx context.Context, spec Spec, counter Counter) error {
 	if err := spec.check(); err != nil || !slices.Contains(spec.Workloads, schema.WorkloadPrefill) {
@@ -118,23 +125,23 @@ func Check(ctx context.Context, spec Spec, counter Counter) error {
 
 func (s Spec) check() error {
 	if len(s.Workloads) == 0 || len(s.Sizes) == 0 || s.PerSize < 1 {
-		return fmt.Errorf("no prompts asked for: %d workloads, %d sizes and %d prompts a size; each must be 1 or more",
+		return refused("no prompts asked for: %d workloads, %d sizes and %d prompts a size; each must be 1 or more",
 			len(s.Workloads), len(s.Sizes), s.PerSize)
 	}
 	for i, w := range s.Workloads {
 		if w != schema.WorkloadPrefill && w != schema.WorkloadDecode {
-			return fmt.Errorf("no workload %q; there are %s and %s", w, schema.WorkloadPrefill, schema.WorkloadDecode)
+			return refused("no workload %q; there are %s and %s", w, schema.WorkloadPrefill, schema.WorkloadDecode)
 		}
 		if slices.Contains(s.Workloads[:i], w) {
-			return fmt.Errorf("workload %q is listed twice; list it once", w)
+			return refused("workload %q is listed twice; list it once", w)
 		}
 	}
 	for i, size := range s.Sizes {
 		if size < 1 || size > maxSize {
-			return fmt.Errorf("size %d is not between 1 and %d tokens", size, maxSize)
+			return refused("size %d is not between 1 and %d tokens", size, maxSize)
 		}
 		if slices.Contains(s.Sizes[:i], size) {
-			return fmt.Errorf("size %d is listed twice; list it once", size)
+			return refused("size %d is listed twice; list it once", size)
 		}
 	}
 	return nil

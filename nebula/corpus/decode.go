@@ -18,7 +18,7 @@ func Story(size int, element string) string {
 // that can be asked for an exact length needs no such margin; for the others MaxTokens is only a ceiling.
 func decode(ctx context.Context, spec Spec, counter Counter) ([]schema.Prompt, error) {
 	if most := len(elements) * len(elements); spec.PerSize > most {
-		return nil, fmt.Errorf("%d decode prompts a size: the %d elements give %d different stories", spec.PerSize,
+		return nil, refused("%d decode prompts a size: the %d elements give %d different stories", spec.PerSize,
 			len(elements), most)
 	}
 	rng := rand.New(rand.NewPCG(spec.Seed, 2))

@@ -2,7 +2,6 @@ package corpus
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -102,7 +101,7 @@ func (f *fitter) wordsFor(tokens int) int { return int(float64(tokens)/f.perUnit
 func (f *fitter) check(ctx context.Context, text string, size int) error {
 	n, err := f.counter.Count(ctx, text)
 	if err == nil && n != size {
-		err = fmt.Errorf("a text of %d tokens came out as %d: %.80q", size, n, text)
+		err = refused("a text of %d tokens came out as %d: %.80q", size, n, text)
 	}
 	return err
 }
@@ -169,7 +168,7 @@ func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body stri
 		}
 		words += int(float64(size-n-2) / f.perWord)
 	}
-	return "", fmt.Errorf("no text of exactly %d tokens of %s was found that begins with %.60q; choose another size", size, f.counter.Name(), before+body)
+	return "", refused("no text of exactly %d tokens of %s was found that begins with %.60q; choose another size", size, f.counter.Name(), before+body)
 }
 
 // fill adds words of one token each; empty where that does not meet the size.

@@ -69,7 +69,7 @@ func alike(ctx context.Context, counter Counter, list []string) ([]string, error
 		}
 	}
 	if len(groups[best]) < 3 {
-		return nil, fmt.Errorf("%s counts no three names alike", counter.Name())
+		return nil, refused("%s counts no three names alike", counter.Name())
 	}
 	return groups[best], nil
 }

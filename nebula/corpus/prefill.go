@@ -2,7 +2,6 @@ package corpus
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/llm-tracer/tracer/schema"
@@ -47,7 +46,7 @@ func prefill(ctx context.Context, seed uint64, slots []Slot, counter Counter, au
 	for i := range prompts { // short texts come out alike now and then
 		for attempt := 1; existing[prompts[i].Text]; attempt++ {
 			if attempt > 1000 {
-				return nil, fmt.Errorf("size %d: no more different texts; ask for fewer a size", prompts[i].TargetTokens)
+				return nil, refused("size %d: no more different texts; ask for fewer a size", prompts[i].TargetTokens)
 			}
 			if err := fill(ctx, i, attempt); err != nil {
 				return nil, err
@@ -122,7 +121,7 @@ func (f *fitter) roomFor(perSize, size int) error {
 	}
 	switch {
 	case size < least:
-		return fmt.Errorf("size %d does not hold the instruction %q: the smallest possible is %d tokens of %s", size,
+		return refused("size %d does not hold the instruction %q: the smallest possible is %d tokens of %s", size,
 			Instruction, least, f.counter.Name())
 	case room < f.name:
 	case room < f.name+2 || !f.oneWordOneToken:
@@ -136,7 +135,7 @@ func (f *fitter) roomFor(perSize, size int) error {
 		different = names * names
 	}
 	if perSize > different {
-		return fmt.Errorf("size %d has room for %d different prompts, not %d: ask for fewer a size, or for a larger size",
+		return refused("size %d has room for %d different prompts, not %d: ask for fewer a size, or for a larger size",
 			size, different, perSize)
 	}
 	return nil
