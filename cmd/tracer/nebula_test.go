@@ -238,8 +238,10 @@ func TestAModelThatRepeatsItselfIsToldAfterAFewTries(t *testing.T) {
 func TestAWriterThatRefusesTheKeyIsTold(t *testing.T) {
 	s, dir := startOpenWebUI(t, nil), t.TempDir()
 	cmd := writing(t, s, dir)
-	cmd.Env = environ("NEBULA_API_KEY=sk-wrong-0123456789", "NEBULA_BASE_URL="+s.URL+"/api")
+	cmd.Env = environ("NEBULA_API_KEY=sk-wrong-0123456789", "NEBULA_BASE_URL="+strings.Replace(s.URL, "://", "://user:hush-password@", 1)+"/api?token=hush-token")
 	out, _ := cmd.CombinedOutput() // the exit code is looked at next
+	holdsNoSecret(t, dir, string(out), "hush-password")
+	holdsNoSecret(t, dir, string(out), "hush-token")
 	if code := cmd.ProcessState.ExitCode(); code != exitEnvironment || !bytes.Contains(out, []byte("refuses the key")) {
 		t.Errorf("exit code %d: %s", code, out)
 	}

@@ -79,7 +79,7 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	}
 	made, note, err := c.write(ctx, t, l, counter, spec)
 	if ctx.Err() != nil {
-		return &codedError{exitInterrupted, errors.New("interrupted; answers that were stored will not be asked for again")}
+		return &codedError{exitInterrupted, errors.New("interrupted, no corpus was written; answers of a model that were stored will not be asked for again")}
 	}
 	if err != nil {
 		return err

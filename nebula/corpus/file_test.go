@@ -100,6 +100,17 @@ func wellRead(t *testing.T, read func(io.Reader) ([]Entry, error), data []byte) 
 	}
 }
 
+func TestATextWithoutSpacesIsCutToo(t *testing.T) {
+	entries := []Entry{{1, 150, strings.Repeat("古い渡し船は夜明け前に出た。", 40), schema.WorkloadPrefill}}
+	prompts, grown, err := FromEntries(t.Context(), entries, Spec{Seed: 1}, tokens.Default())
+	if err != nil || grown > 0 || prompts[0].TextTokens != 150 || tokens.Count(prompts[0].Text) != 150 {
+		t.Fatalf("%+v, %d grown, %v", prompts, grown, err)
+	}
+	if english := len(strings.Fields(prompts[0].Text)); english > 20 {
+		t.Errorf("filled up with English: %q", prompts[0].Text)
+	}
+}
+
 func TestTextsOfAFileAreBroughtToTheirSize(t *testing.T) {
 	long := strings.Repeat("The ferry left before dawn, and nobody on the pier had seen it go. ", 40)
 	entries := []Entry{

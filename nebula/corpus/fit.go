@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // fillMost is how many words may fill a text up, and probesMost how often one is counted before it is given up: an
@@ -128,7 +129,7 @@ func (d *draft) text(words, fillers int) string {
 			body += " " + d.fillers[(d.first+i)%len(d.fillers)]
 		}
 	}
-	if !strings.ContainsRune(".!?\"", rune(body[len(body)-1])) {
+	if last, _ := utf8.DecodeLastRuneInString(body); !strings.ContainsRune(".!?\"。！？", last) {
 		body += "."
 	}
 	return body + " " + Instruction
@@ -195,13 +196,16 @@ func (f *fitter) shuffled(teller *storyteller) []string {
 	return fillers
 }
 
+// ideographs are from here on: scripts that put no spaces between words.
+const ideographs = 0x2E80
+
 // wordEnds are the positions where the words of a text end.
 func wordEnds(text string) []int {
 	var ends []int
 	inWord := false
 	for i, r := range text {
 		space := r == ' ' || r == '\n' || r == '\t' || r == '\r'
-		if space && inWord {
+		if inWord && (space || r >= ideographs) {
 			ends = append(ends, i)
 		}
 		inWord = !space

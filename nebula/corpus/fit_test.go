@@ -95,6 +95,18 @@ func TestAnySizeIsExactByAFilesVocabulary(t *testing.T) {
 	})
 }
 
+func TestAFilesOwnFirstWordIsNotReplaced(t *testing.T) {
+	openings, err := NewOpenings(t.Context(), tokens.Default(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "Alice, Karl and Simon met. Tell me of them."
+	sent, opening, added := openings.Reopen(text)
+	if sent != opening+"\n"+text || tokens.Count(sent) != tokens.Count(text)+added {
+		t.Errorf("%q, %d tokens more", sent, added)
+	}
+}
+
 func TestReopeningKeepsTheSize(t *testing.T) {
 	for _, name := range vocabularies {
 		t.Run(name, func(t *testing.T) {

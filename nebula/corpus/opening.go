@@ -23,8 +23,7 @@ const (
 type Openings struct {
 	names []string
 	next  atomic.Uint64 // of the openings dealt
-	// Tokens is what an opening sentence on a line of its own adds to a text.
-	Tokens int
+	line  int           // tokens that an opening sentence on a line of its own adds to a text
 }
 
 // NewOpenings finds names that the counter counts alike. Where their dealing begins follows from the seed.
@@ -43,7 +42,7 @@ func NewOpenings(ctx context.Context, counter Counter, seed uint64) (*Openings, 
 		return nil, err
 	}
 	opened, err := counter.Count(ctx, o.Sentence()+"\n"+text)
-	o.Tokens = opened - bare
+	o.line = opened - bare
 	return o, err
 }
 
@@ -86,22 +85,23 @@ func (o *Openings) sentence(i uint64) string {
 	return fmt.Sprintf(meeting, o.names[i%n], o.names[(i+second)%n], o.names[(i+third)%n])
 }
 
-// Reopen makes a text begin as no other: an opening of its own is replaced by one of as many tokens, and a text that has
-// none gets a line before it, of Tokens. It gives the new text, what is new in it, and how many tokens were added.
+// Reopen makes a text begin as no other: the opening of a prefill text is replaced by one of as many tokens, and any other
+// text gets a line before it. It gives the new text, what is new in it, and how many tokens were added.
 func (o *Openings) Reopen(text string) (sent, opening string, added int) {
 	i := o.next.Add(1)
 	sentence := o.sentence(i)
-	if length := openingLength(text); length > 0 {
+	ours := strings.HasSuffix(text, Instruction) // and not a file's, which may begin with a name by chance
+	if length := openingLength(text); ours && length > 0 {
 		return sentence + text[length:], sentence, 0
 	}
-	if name, rest, ok := cutName(text); ok {
+	if name, rest, ok := cutName(text); ours && ok {
 		for name == o.names[i%uint64(len(o.names))] {
 			i = o.next.Add(1)
 		}
 		name = o.names[i%uint64(len(o.names))]
 		return name + rest, name, 0
 	}
-	return sentence + "\n" + text, sentence, o.Tokens
+	return sentence + "\n" + text, sentence, o.line
 }
 
 // openingLength is how long the opening sentence is; 0 where the text has none.
