@@ -18,6 +18,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/llm-tracer/tracer/internal/clock"
+	"github.com/llm-tracer/tracer/pipeline/energy"
 	"github.com/llm-tracer/tracer/pipeline/ring"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -56,6 +57,8 @@ type Pipeline struct {
 	finished  []File
 	requests  []schema.Request
 	baseline  []mean // per board, until the first request
+	power     []*energy.Updates
+	counters  []counter
 	requested bool
 }
 
@@ -77,6 +80,10 @@ func Open(c Config) (*Pipeline, error) {
 		parts:    map[partition]*part[schema.Sample]{},
 		seq:      map[partition]int{},
 		baseline: make([]mean, len(c.Boards)),
+		counters: make([]counter, len(c.Boards)),
+	}
+	for i := range c.Boards {
+		p.power = append(p.power, energy.NewUpdates(c.Boards[i].Power.Period))
 	}
 	if err := p.dataset.claim(); err != nil {
 		return nil, err
@@ -154,6 +161,10 @@ func (p *Pipeline) takeSpans() {
 func (p *Pipeline) file(r *schema.Reading) error {
 	l := p.spans.at(r.MidNS())
 	p.idleBaseline(r, l)
+	if r.PowerInstantW.OK {
+		p.power[r.Board].Add(r.StartNS, r.EndNS, r.PowerInstantW.V)
+	}
+	p.counters[r.Board].add(r)
 	key := partition{r.Board, l.stage}
 	out := p.parts[key]
 	if out == nil {
@@ -228,26 +239,33 @@ func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (Manifest, 
 		}
 	}
 	p.judge()
+	energies := p.estimate()
+	p.charge(energies)
 	boards := make([]schema.RunBoard, len(p.Boards))
 	for i := range p.Boards {
-		boards[i] = schema.RunBoard{Run: p.Run, Board: &p.Boards[i], Sampling: sampling[i]}
+		boards[i] = schema.RunBoard{Run: p.Run, Board: &p.Boards[i], Sampling: sampling[i], Account: p.account(energies, i)}
 		if m := p.baseline[i]; m.n > 0 {
 			boards[i].IdlePowerW = schema.Some(m.sum / float64(m.n))
 		}
 	}
-	if err := p.writeTables(boards); err != nil {
+	if err := p.writeTables(boards, p.folds(energies)); err != nil {
 		return Manifest{}, err
 	}
 	m := Manifest{RunID: p.Run.ID, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status, Files: p.finished}
 	return m, p.dataset.publish(&m)
 }
 
-func (p *Pipeline) writeTables(boards []schema.RunBoard) error {
+func (p *Pipeline) writeTables(boards []schema.RunBoard, folds []schema.Fold) error {
 	file := p.dataset.run + ".parquet"
 	if len(p.requests) > 0 {
 		gpu := shortUUID(p.Boards[0].UUID)
 		dir := path.Join(schema.Requests.Name, "gpu="+schema.Slug(p.requests[0].GPUName), "llm="+schema.Slug(p.Run.Model))
 		if err := writeTable(p, schema.Requests, path.Join(dir, fmt.Sprintf("%s-%s-000.parquet", p.dataset.run, gpu)), p.requests); err != nil {
+			return err
+		}
+	}
+	if len(folds) > 0 {
+		if err := writeTable(p, schema.Folds, path.Join(schema.Folds.Name, file), folds); err != nil {
 			return err
 		}
 	}

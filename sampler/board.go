@@ -29,6 +29,8 @@ type boardState struct {
 	retryNS   int64
 	backoff   time.Duration
 	loss      error
+	planned   int64 // slots in which the board was to be read
+	governor  governor
 
 	lost     atomic.Bool
 	readings atomic.Int64
@@ -36,6 +38,7 @@ type boardState struct {
 	losses   atomic.Int64
 	powerW   atomic.Uint64 // a packed Opt, see packed
 	gpuUtil  atomic.Uint64
+	periodNS atomic.Int64 // between readings, as governed
 }
 
 func newBoardState(d Device) *boardState {

@@ -66,7 +66,8 @@ func autoPeriod(s schema.Sensor) time.Duration {
 	if period <= 0 {
 		period = unknownPeriod
 	}
-	return min(max(period/5, minAutoPeriod), maxAutoPeriod)
+	// Whole milliseconds, so that a period measured as 99.98 ms does not move the other lanes' multiples.
+	return min(max((period/5).Round(time.Millisecond), minAutoPeriod), maxAutoPeriod)
 }
 
 func roundUp(period, tick time.Duration) time.Duration { return (period + tick - 1) / tick * tick }

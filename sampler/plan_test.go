@@ -120,11 +120,11 @@ func TestSensorsKnowWhatTheyDoNotKnow(t *testing.T) {
 		architecture, driver string
 		want                 schema.Sensor
 	}{
-		{Hopper, driver, schema.Sensor{Period: 100 * time.Millisecond, Window: 25 * time.Millisecond, Provenance: "table:hopper"}},
-		{Volta, "", schema.Sensor{Period: 20 * time.Millisecond, Window: 10 * time.Millisecond, Provenance: "table:volta"}},
-		{AmpereGA100, "530.30.02", schema.Sensor{Period: 100 * time.Millisecond, Window: 25 * time.Millisecond, Provenance: "assumed:ampere-ga100"}},
-		{Blackwell, driver, schema.Sensor{Period: 100 * time.Millisecond, Provenance: "unknown"}},
-		{"rubin", driver, schema.Sensor{Period: 100 * time.Millisecond, Provenance: "unknown"}},
+		{Hopper, driver, schema.Sensor{Period: 100 * time.Millisecond, Window: 25 * time.Millisecond, GainError: 0.06, Provenance: "table:hopper"}},
+		{Volta, "", schema.Sensor{Period: 20 * time.Millisecond, Window: 10 * time.Millisecond, GainError: 0.06, Provenance: "table:volta"}},
+		{AmpereGA100, "530.30.02", schema.Sensor{Period: 100 * time.Millisecond, Window: 25 * time.Millisecond, GainError: 0.06, Provenance: "assumed:ampere-ga100"}},
+		{Blackwell, driver, schema.Sensor{Period: 100 * time.Millisecond, GainError: 0.06, Provenance: "unknown"}},
+		{"rubin", driver, schema.Sensor{Period: 100 * time.Millisecond, GainError: 0.06, Provenance: "unknown"}},
 	} {
 		if got := InstantPower(c.architecture, c.driver); got != c.want {
 			t.Errorf("%s with driver %q: %+v, want %+v", c.architecture, c.driver, got, c.want)
@@ -133,7 +133,7 @@ func TestSensorsKnowWhatTheyDoNotKnow(t *testing.T) {
 	if _, ok := AveragePower(AmpereGA100, driver); ok {
 		t.Error("GA100 has no 1 s average, by nvml.h")
 	}
-	if s, ok := AveragePower(Ada, driver); !ok || s.Window != time.Second {
+	if s, ok := AveragePower(Ada, driver); !ok || s.Window != time.Second || !s.Average {
 		t.Errorf("Ada's average power: %+v, %t", s, ok)
 	}
 }

@@ -18,6 +18,7 @@ const longestSleep = 50 * time.Millisecond
 // Sampler reads boards by a plan. It is built for one Run.
 type Sampler struct {
 	plan    Plan
+	budget  float64
 	sink    Sink
 	boards  []*boardState
 	reading schema.Reading
@@ -30,6 +31,7 @@ type Sampler struct {
 	missed   atomic.Int64
 	startNS  int64
 	realTime bool
+	cpu      time.Duration // of the thread, at the start
 	lateness histogram
 	cost     [lanes]histogram // by the slowest lane of the reading
 }
@@ -49,6 +51,10 @@ func New(devices []Device, plan Plan, sink Sink) (*Sampler, error) {
 	return s, nil
 }
 
+// Govern sets the share of wall time that the calls of one board may take: past it, that board is read less often than
+// planned. Without it calls are watched only. Call it before Run.
+func (s *Sampler) Govern(budget float64) { s.budget = budget }
+
 // Run reads until the context ends, which is no error, or until every board is lost, which is one. It does all its work
 // on the caller's goroutine, locked to its thread meanwhile: whoever starts that goroutine owns it. The devices belong to
 // Run until it returns.
@@ -62,18 +68,26 @@ func (s *Sampler) Run(ctx context.Context) (Stats, error) {
 	s.realTime = realTime
 	defer restore()
 
-	s.startNS = s.now()
-	pace := pacer{startNS: s.startNS, periodNS: int64(s.plan.Power)}
+	s.begin()
+	pace := pacer{startNS: s.startNS, periodNS: int64(s.plan.Power), sways: true}
 	for s.sleep(ctx, pace.due()) {
 		slots := pace.take(s.now())
 		s.lateness.record(slots.lateNS)
 		s.missed.Add(slots.missed())
 		s.ticks.Add(1)
-		if alive := s.readAll(s.plan.due(slots.first, slots.last)); !alive {
+		if alive := s.readAll(slots); !alive {
 			return s.stats(), fmt.Errorf("sampling: every board is lost: %w", s.lossErrors())
 		}
 	}
 	return s.stats(), nil
+}
+
+func (s *Sampler) begin() {
+	s.startNS, s.cpu = s.now(), threadCPU()
+	for _, b := range s.boards {
+		b.governor = newGovernor(s.plan, s.budget, s.startNS)
+		b.periodNS.Store(int64(s.plan.Power))
+	}
 }
 
 // sleep waits for an instant and reports whether it came before the context's end.
@@ -90,13 +104,16 @@ func (s *Sampler) sleep(ctx context.Context, untilNS int64) bool {
 	}
 }
 
-// readAll reads every board that is not lost, or due for another try, and reports whether any is left.
-func (s *Sampler) readAll(due Lane) (alive bool) {
+// readAll reads every board that is due and not lost, or due for another try, and reports whether any is left.
+func (s *Sampler) readAll(slots taken) (alive bool) {
 	for i, b := range s.boards {
-		if b.waiting(s.now) {
-			continue
-		}
-		if s.read(int32(i), b, due) {
+		due, own := b.governor.due(s.plan, slots.first, slots.last)
+		b.planned += own
+		switch {
+		case b.waiting(s.now):
+		case own == 0:
+			alive = alive || !b.lost.Load()
+		case s.read(int32(i), b, due):
 			alive = true
 		}
 	}
@@ -108,6 +125,9 @@ func (s *Sampler) read(index int32, b *boardState, due Lane) (alive bool) {
 	*r = schema.Reading{Board: index, StartNS: s.now()}
 	err := b.device.Read(due, r)
 	r.EndNS = s.now()
+	if b.governor.spend(r.EndNS-r.StartNS, r.EndNS) {
+		b.periodNS.Store(b.governor.stride * b.governor.periodNS)
+	}
 	if err != nil {
 		b.lose(r.EndNS, err)
 		return false

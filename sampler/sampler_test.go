@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -86,8 +87,8 @@ func TestRunReadsEveryLaneAtItsRhythm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stats.Ticks != 200 || stats.Missed != 0 || stats.Readings != 200 || stats.Hz != 100 {
-		t.Errorf("ticks %d, missed %d, readings %d, %v Hz; want 200, 0, 200, 100 Hz", stats.Ticks, stats.Missed, stats.Readings, stats.Hz)
+	if stats.Ticks != 200 || stats.Missed != 0 || stats.Readings != 200 || math.Abs(stats.Hz-100) > 0.5 {
+		t.Errorf("ticks %d, missed %d, readings %d, %v Hz; want 200, 0, 200, about 100 Hz", stats.Ticks, stats.Missed, stats.Readings, stats.Hz)
 	}
 	var slow, utilization int
 	for _, l := range a.lanes {
@@ -104,8 +105,9 @@ func TestRunReadsEveryLaneAtItsRhythm(t *testing.T) {
 	if slow != 2 || utilization != 20 {
 		t.Errorf("slow lane %d times, utilisation %d times; want 2 and 20", slow, utilization)
 	}
+	pace := pacer{startNS: 1e9, periodNS: 10e6, sways: true}
 	for i, r := range sink.readings {
-		if want := int64(1e9) + int64(i)*10e6; r.StartNS != want {
+		if want := pace.dueAt(int64(i)); r.StartNS != want {
 			t.Fatalf("reading %d began at %d, want %d", i, r.StartNS, want)
 		}
 	}
@@ -126,8 +128,9 @@ func TestRunSkipsSlotsThatASlowCallCost(t *testing.T) {
 	if stats.Missed != 2 || stats.Ticks != 8 {
 		t.Errorf("missed %d slots and took %d, want 2 and 8", stats.Missed, stats.Ticks)
 	}
-	if stats.Lateness.Max != 25*time.Millisecond {
-		t.Errorf("late by at most %v, want 25ms: the slot due at 40 ms was reached at 65", stats.Lateness.Max)
+	pace := pacer{startNS: 1e9, periodNS: 10e6, sways: true}
+	if want := time.Duration(pace.dueAt(3) + 35e6 - pace.dueAt(4)); stats.Lateness.Max != want {
+		t.Errorf("late by at most %v, want %v: slot 4 was reached 35 ms after slot 3", stats.Lateness.Max, want)
 	}
 	for i := 1; i < len(sink.readings); i++ {
 		if gap := sink.readings[i].StartNS - sink.readings[i-1].StartNS; gap < 5e6 {
@@ -194,12 +197,14 @@ func TestALostBoardIsRetriedWhileOthersGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []int64{100, 1100, 3100, 7100, 15100, 31100} // after 1, 2, 4, 8 and 16 s
-	if len(tries) < len(want) || fmt.Sprint(tries[:len(want)]) != fmt.Sprint(want) {
-		t.Errorf("tries at %v ms, want %v", tries[:min(len(tries), len(want))], want)
+	for i, want := range []int64{1000, 2000, 4000, 8000, 16000} {
+		if i+1 >= len(tries) || tries[i+1]-tries[i] < want || tries[i+1]-tries[i] > want+11 {
+			t.Errorf("tries at %v ms, want gaps of 1, 2, 4, 8 and 16 s, and a slot at most", tries[:min(len(tries), 6)])
+			break
+		}
 	}
 	ba, bb := stats.Boards[0], stats.Boards[1]
-	if ba.Losses != 1 || ba.LostNow || ba.LostFor != 31*time.Second || !errors.Is(ba.LastError, ErrBoardLost) {
+	if ba.Losses != 1 || ba.LostNow || ba.LostFor.Round(time.Second/10) != 31*time.Second || !errors.Is(ba.LastError, ErrBoardLost) {
 		t.Errorf("lost board: %+v", ba)
 	}
 	if bb.Readings != 4000 || bb.Losses != 0 {
@@ -305,9 +310,11 @@ func BenchmarkReading(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	s.Govern(DefaultBudget)
+	s.begin()
 	b.ReportAllocs()
-	for b.Loop() {
-		s.read(0, s.boards[0], LanePower)
+	for slot := int64(0); b.Loop(); slot++ {
+		s.readAll(taken{first: slot, last: slot})
 	}
 }
 

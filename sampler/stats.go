@@ -14,9 +14,10 @@ type Stats struct {
 	Ticks    int64 // slots taken
 	Missed   int64 // slots that passed before the sampler was ready for them
 	Readings int64
-	Dropped  int64   // readings that the sink had no room for
-	Hz       float64 // ticks per second as achieved
-	RealTime bool    // whether the kernel granted real-time priority
+	Dropped  int64         // readings that the sink had no room for
+	Hz       float64       // ticks per second as achieved
+	RealTime bool          // whether the kernel granted real-time priority
+	CPU      time.Duration // of the sampler's thread
 	Lateness Quantiles
 	Cost     []LaneCost // of the lanes that were read
 	Boards   []BoardStats
@@ -30,15 +31,18 @@ type LaneCost struct {
 
 // BoardStats sums up one board's part of a run.
 type BoardStats struct {
-	UUID        string
-	Readings    int64
-	Dropped     int64
-	PowerAbsent int64 // readings in which the instant power failed or is not supported
-	Losses      int64 // times that the board stopped answering
-	LostFor     time.Duration
-	LostNow     bool
-	LastError   error   // of the last loss
-	BusyShare   float64 // share of the run spent in this board's calls
+	UUID         string
+	Planned      int64 // slots in which the board was to be read, as governed
+	Readings     int64
+	Dropped      int64
+	PowerAbsent  int64 // readings in which the instant power failed or is not supported
+	Losses       int64 // times that the board stopped answering
+	LostFor      time.Duration
+	LostNow      bool
+	LastError    error                 // of the last loss
+	BusyShare    float64               // share of the run spent in this board's calls
+	BusiestShare float64               // of 5 s, or of a run of at least 1 s
+	Changes      []schema.PeriodChange // by the governor
 }
 
 func (s *Sampler) stats() Stats {
@@ -51,6 +55,7 @@ func (s *Sampler) stats() Stats {
 		Missed:   s.missed.Load(),
 		Hz:       float64(s.ticks.Load()) / time.Duration(elapsed).Seconds(),
 		RealTime: s.realTime,
+		CPU:      threadCPU() - s.cpu,
 		Lateness: s.lateness.quantiles(),
 	}
 	for i := range s.cost {
@@ -73,15 +78,18 @@ func (b *boardState) stats(nowNS, elapsedNS int64) BoardStats {
 		lostNS += nowNS - b.sinceNS
 	}
 	return BoardStats{
-		UUID:        b.uuid,
-		Readings:    b.readings.Load(),
-		Dropped:     b.dropped.Load(),
-		PowerAbsent: b.absent,
-		Losses:      b.losses.Load(),
-		LostFor:     time.Duration(lostNS),
-		LostNow:     b.lost.Load(),
-		LastError:   b.loss,
-		BusyShare:   float64(b.busyNS) / float64(elapsedNS),
+		UUID:         b.uuid,
+		Planned:      b.planned,
+		BusiestShare: b.governor.highest,
+		Changes:      b.governor.changes,
+		Readings:     b.readings.Load(),
+		Dropped:      b.dropped.Load(),
+		PowerAbsent:  b.absent,
+		Losses:       b.losses.Load(),
+		LostFor:      time.Duration(lostNS),
+		LostNow:      b.lost.Load(),
+		LastError:    b.loss,
+		BusyShare:    float64(b.busyNS) / float64(elapsedNS),
 	}
 }
 
@@ -97,6 +105,7 @@ type LiveBoard struct {
 	PowerW            schema.Opt[float32]
 	GPUUtilPct        schema.Opt[int32]
 	Readings, Dropped int64
+	Period            time.Duration // between readings, as governed; 0 before the run
 	Lost              bool
 }
 
@@ -105,7 +114,7 @@ type LiveBoard struct {
 func (s *Sampler) Live() Live {
 	live := Live{Ticks: s.ticks.Load(), Missed: s.missed.Load(), Boards: make([]LiveBoard, len(s.boards))}
 	for i, b := range s.boards {
-		l := LiveBoard{UUID: b.uuid, Readings: b.readings.Load(), Dropped: b.dropped.Load(), Lost: b.lost.Load()}
+		l := LiveBoard{UUID: b.uuid, Readings: b.readings.Load(), Dropped: b.dropped.Load(), Lost: b.lost.Load(), Period: time.Duration(b.periodNS.Load())}
 		if w := b.powerW.Load(); w&present != 0 {
 			l.PowerW = schema.Some(math.Float32frombits(uint32(w)))
 		}

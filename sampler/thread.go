@@ -1,6 +1,10 @@
 package sampler
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // punctual makes the calling thread wake when it asked to, and returns what undoes it. It wants two things of the kernel
 // and does without what it refuses:
@@ -35,4 +39,13 @@ func raisePriority() (raised bool, restore func()) {
 		return false, func() {}
 	}
 	return true, func() { _ = unix.SchedSetAttr(0, before, 0) } // lowering a priority is always allowed
+}
+
+// threadCPU is the CPU time that the calling thread has used.
+func threadCPU() time.Duration {
+	var used unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &used) != nil {
+		return 0 // Linux always has it
+	}
+	return time.Duration(used.Nano())
 }

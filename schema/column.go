@@ -213,4 +213,5 @@ var (
 	typeBool      = arrow.FixedWidthTypes.Boolean
 	typeTimestamp = &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}
 	typeStrings   = arrow.ListOf(arrow.BinaryTypes.String)
+	typeNumbers   = arrow.ListOf(arrow.PrimitiveTypes.Float64)
 )

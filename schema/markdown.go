@@ -18,6 +18,7 @@ CLOCK_MONOTONIC of the host, in nanoseconds; ` + "`*timestamp`" + ` columns are 
 `)
 	markdown(&b, Samples)
 	markdown(&b, Requests)
+	markdown(&b, Folds)
 	markdown(&b, Runs)
 	markdown(&b, Prompts)
 	return b.String()
@@ -46,6 +47,8 @@ func typeName(t arrow.DataType) string {
 		return "timestamp(µs, UTC)"
 	case typeStrings:
 		return "list of string"
+	case typeNumbers:
+		return "list of double"
 	default:
 		return t.String()
 	}

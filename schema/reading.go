@@ -54,12 +54,17 @@ type Board struct {
 	NVMLVersion   string
 	CUDAVersion   string
 
-	Power Sensor // the instant power sensor
+	Power       Sensor // the instant power sensor
+	Calibration Calibration
 }
 
-// Sensor is how a board's sensor behaves: a new value every Period, averaged over the Window before it.
+// Sensor is how a board's sensor behaves: a new value every Period, the mean over the Window before it.
 type Sensor struct {
-	Period     time.Duration
-	Window     time.Duration
-	Provenance string // where the two come from: "table:hopper", "calibrated", "unknown"
+	Period           time.Duration
+	PeriodConfidence Opt[float64]  // mean resultant length of the changes at Period, 0 to 1; absent where the period was not measured
+	Window           time.Duration // 0: not known
+	WindowError      time.Duration // ±, 95 %, where the window was measured; else 0
+	Average          bool          // a running average over many updates: it resolves no stage
+	GainError        float64       // relative to an external meter, 95 %; 0 only where the gain is known, as on simulated boards
+	Provenance       string        // where period and window come from: "table:hopper", "period calibrated, window table:hopper", "unknown"
 }

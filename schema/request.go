@@ -30,14 +30,8 @@ type Request struct {
 	GPUUUIDs      []string
 	PrefillEnergy Energy
 	DecodeEnergy  Energy
+	Energy        Energy // of both stages together
 	EnergyMethod  string
-}
-
-// Energy is a stage's energy with its interval, and how much of it the sensor saw.
-type Energy struct {
-	J, Lo, Hi Opt[float64]
-	Updates   Opt[int32]
-	Resolved  Opt[bool]
 }
 
 // Valid says whether nothing speaks against using the request.
@@ -186,11 +180,14 @@ var Requests = Table[Request]{
 		energyJ("decode_energy_j", "decode", func(r *Request) Opt[float64] { return r.DecodeEnergy.J }),
 		energyJ("decode_energy_j_lo", "decode, lower bound", func(r *Request) Opt[float64] { return r.DecodeEnergy.Lo }),
 		energyJ("decode_energy_j_hi", "decode, upper bound", func(r *Request) Opt[float64] { return r.DecodeEnergy.Hi }),
+		energyJ("energy_j", "prefill and decode together", func(r *Request) Opt[float64] { return r.Energy.J }),
+		energyJ("energy_j_lo", "both, lower bound: narrower than the sum of theirs, since what one stage gains the other loses", func(r *Request) Opt[float64] { return r.Energy.Lo }),
+		energyJ("energy_j_hi", "both, upper bound", func(r *Request) Opt[float64] { return r.Energy.Hi }),
 		{Name: "energy_method", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "how the energies were estimated; NULL where they were not", bind: optional(func(r *Request) Opt[string] { return named(r.EnergyMethod) })},
 		{Name: "power_updates_prefill", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "new power values within prefill, fewest over the boards", bind: optional(func(r *Request) Opt[int32] { return r.PrefillEnergy.Updates })},
 		{Name: "power_updates_decode", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "new power values within decode, fewest over the boards", bind: optional(func(r *Request) Opt[int32] { return r.DecodeEnergy.Updates })},
-		{Name: "sensor_resolved_prefill", Type: typeBool, Nullable: true, Doc: "prefill is long enough for the power sensor to see", bind: optional(func(r *Request) Opt[bool] { return r.PrefillEnergy.Resolved })},
-		{Name: "sensor_resolved_decode", Type: typeBool, Nullable: true, Doc: "decode is long enough for the power sensor to see", bind: optional(func(r *Request) Opt[bool] { return r.DecodeEnergy.Resolved })},
+		{Name: "sensor_resolved_prefill", Type: typeBool, Nullable: true, Doc: "the power sensor gave a value that is this prefill's alone, on every board; else its energy leans on requests like it", bind: optional(func(r *Request) Opt[bool] { return r.PrefillEnergy.Resolved })},
+		{Name: "sensor_resolved_decode", Type: typeBool, Nullable: true, Doc: "the power sensor gave a value that is this decode's alone, on every board", bind: optional(func(r *Request) Opt[bool] { return r.DecodeEnergy.Resolved })},
 		{Name: "valid", Type: typeBool, Doc: "nothing speaks against using the request", bind: required(func(r *Request) bool { return r.Valid() })},
 		{Name: "invalid_reasons", Type: typeStrings, Doc: "codes, empty where valid", bind: stringList(func(r *Request) []string { return r.Invalid })},
 	},

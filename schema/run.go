@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -61,9 +62,15 @@ type Sampling struct {
 	LatenessMax time.Duration `json:"lateness_max_ns"`
 	ReadCostP50 time.Duration `json:"read_cost_p50_ns"`
 	ReadCostP99 time.Duration `json:"read_cost_p99_ns"`
+	CPU         time.Duration `json:"sampler_cpu_ns"`   // of the sampler's thread, for all boards
+	Budget      float64       `json:"call_budget"`      // share of wall time that the governor left to the board's calls; 0: it only watched
+	CallShare   float64       `json:"call_share"`       // of wall time, taken by the board's calls
+	CallPeak    float64       `json:"call_share_peak"`  // the same over the busiest 5 s
 	RealTime    bool          `json:"sampler_realtime"` // the kernel granted the sampler real-time priority
 	IdlePowerW  Opt[float64]  `json:"-"`                // mean instant power over the idle baseline
 	Lost        bool          `json:"board_lost"`       // the board stopped answering during the run
+
+	PeriodChanges []PeriodChange `json:"period_changes,omitempty"` // by the governor
 }
 
 // RunBoard is one row of the runs table.
@@ -71,6 +78,7 @@ type RunBoard struct {
 	Run   *Run
 	Board *Board
 	Sampling
+	Account
 }
 
 // ClockStepNS is how far the wall clock moved against the monotonic one during the run.
@@ -83,7 +91,7 @@ var Runs = Table[RunBoard]{
 	Name:    "runs",
 	Doc:     "one row per run and GPU: what was measured, with what, how well",
 	SortKey: "run_id,gpu_uuid",
-	Columns: []Column[RunBoard]{
+	Columns: slices.Concat([]Column[RunBoard]{
 		text("run_id", "the run", func(r *RunBoard) string { return r.Run.ID }),
 		text("host", "the machine that measured", func(r *RunBoard) string { return r.Run.Host }),
 		text("status", "complete, interrupted or recovered", func(r *RunBoard) string { return string(r.Run.Status) }),
@@ -133,6 +141,10 @@ var Runs = Table[RunBoard]{
 		{Name: "readings_per_s", Type: typeFloat64, Unit: "Hz", Doc: "achieved", bind: required(func(r *RunBoard) float64 { return r.AchievedHz })},
 		optLength("sensor_period_s", "update period of instant power; NULL where it is not known", func(r *RunBoard) time.Duration { return r.Board.Power.Period }),
 		optLength("sensor_window_s", "averaging window of instant power; NULL where it is not known", func(r *RunBoard) time.Duration { return r.Board.Power.Window }),
+		{Name: "sensor_period_confidence", Type: typeFloat64, Nullable: true, Doc: "mean resultant length of the changes seen at sensor_period_s, 0 to 1; NULL where the period was not measured", bind: optional(func(r *RunBoard) Opt[float64] { return r.Board.Power.PeriodConfidence })},
+		optLength("sensor_window_error_s", "±, 95 %, of a measured window; NULL where it was not measured", func(r *RunBoard) time.Duration { return r.Board.Power.WindowError }),
+		{Name: "sensor_is_average", Type: typeBool, Doc: "the value is a running average over many updates, which resolves no stage", bind: required(func(r *RunBoard) bool { return r.Board.Power.Average })},
+		{Name: "sensor_gain_error", Type: typeFloat64, Doc: "relative to an external meter, 95 %; 0 only where the gain is known, as on simulated boards", bind: required(func(r *RunBoard) float64 { return r.Board.Power.GainError })},
 		text("sensor_provenance", "where period and window come from", func(r *RunBoard) string { return r.Board.Power.Provenance }),
 		whole("readings", "", "taken", func(r *RunBoard) int64 { return r.Readings }),
 		whole("readings_dropped", "", "taken, and lost to a full ring", func(r *RunBoard) int64 { return r.Dropped }),
@@ -143,6 +155,17 @@ var Runs = Table[RunBoard]{
 		{Name: "sampler_realtime", Type: typeBool, Doc: "the kernel granted the sampler real-time priority (SCHED_FIFO)", bind: required(func(r *RunBoard) bool { return r.RealTime })},
 		length("read_cost_p50_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP50 }),
 		length("read_cost_p99_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP99 }),
+		length("sampler_cpu_s", "CPU time of the sampler's thread, for all boards together", func(r *RunBoard) time.Duration { return r.CPU }),
+		{Name: "call_budget", Type: typeFloat64, Nullable: true, Doc: "share of wall time that the governor left to this board's calls; NULL where it only watched", bind: optional(func(r *RunBoard) Opt[float64] { return Opt[float64]{V: r.Budget, OK: r.Budget > 0} })},
+		{Name: "call_share", Type: typeFloat64, Doc: "share of wall time that this board's calls took", bind: required(func(r *RunBoard) float64 { return r.CallShare })},
+		{Name: "call_share_peak", Type: typeFloat64, Doc: "the same over the busiest 5 s", bind: required(func(r *RunBoard) float64 { return r.CallPeak })},
+		{Name: "period_changes", Type: typeStrings, Doc: "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", bind: stringList(func(r *RunBoard) []string {
+			changes := make([]string, len(r.PeriodChanges))
+			for i, c := range r.PeriodChanges {
+				changes[i] = c.String()
+			}
+			return changes
+		})},
 		{
 			Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",
 			bind: optional(func(r *RunBoard) Opt[float64] { return r.IdlePowerW }),
@@ -153,7 +176,7 @@ var Runs = Table[RunBoard]{
 		whole("requests_failed", "", "errors", func(r *RunBoard) int64 { return int64(r.Run.Failed) }),
 		whole("requests_interrupted", "", "in flight when the run was stopped", func(r *RunBoard) int64 { return int64(r.Run.Interrupted) }),
 		whole("requests_invalid", "", "with a reason code, whatever their outcome", func(r *RunBoard) int64 { return int64(r.Run.Invalid) }),
-	},
+	}, calibrationColumns(), accountColumns()),
 }
 
 func text(name, doc string, get func(*RunBoard) string) Column[RunBoard] {

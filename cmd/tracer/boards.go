@@ -20,12 +20,18 @@ type boards struct {
 	simulated []*sim.Board
 	kind      catalog.Board // of the simulated ones
 	close     func()
+
+	calibrations []schema.Calibration // of the devices; nil before they are known
 }
 
 func (b *boards) facts() []schema.Board {
 	facts := make([]schema.Board, len(b.devices))
 	for i, d := range b.devices {
 		facts[i] = d.Board()
+		if b.calibrations != nil {
+			facts[i].Calibration = b.calibrations[i]
+			facts[i].Power = sampler.Calibrated(facts[i].Power, b.calibrations[i].PowerInstant)
+		}
 	}
 	return facts
 }

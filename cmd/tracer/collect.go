@@ -32,6 +32,8 @@ type collect struct {
 	Repeat      int           `default:"1" placeholder:"N" help:"Send each prompt so often; from the second time on it begins with words of its own (default: ${default})."`
 	Order       string        `default:"interleaved" enum:"interleaved,sequential" placeholder:"ORDER" help:"interleaved: random, workloads and sizes spread evenly over the run; sequential: as they stand in the corpus (default: ${default})."`
 	Period      string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
+	Calibrate   string        `default:"auto" enum:"auto,off,active" placeholder:"HOW" help:"Measure the sensors first: auto, active (averaging windows too), off. Kept in the dataset (default: ${default})."`
+	Budget      string        `default:"0.5%" placeholder:"SHARE" help:"Of the time that a board's calls may take before it is read less often; with --period auto (default: ${default})."`
 	Concurrency int           `default:"1" placeholder:"N" help:"Requests in flight; more than one makes stages overlap (default: ${default})."`
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
@@ -59,6 +61,10 @@ func (c *collect) Run(t *terminal, l *layers) error {
 	if err != nil {
 		return err
 	}
+	budget, err := parseBudget(c.Budget)
+	if err != nil {
+		return err
+	}
 	if c.RunID == "" {
 		c.RunID = newRunID()
 	}
@@ -79,6 +85,7 @@ func (c *collect) Run(t *terminal, l *layers) error {
 		return err
 	}
 	defer boards.close()
+	c.recall(t, boards)
 	plan, err := sampler.PlanFor(boards.facts(), period)
 	if err != nil {
 		return usage("--period %s: %w", c.Period, err)
@@ -93,7 +100,7 @@ func (c *collect) Run(t *terminal, l *layers) error {
 		}
 		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
 	}
-	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, profile: profile, release: func() {}}
+	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, profile: profile, release: func() {}}
 	defer func() { trace.release() }()
 	manifest, err := trace.run()
 	if manifest == nil {
@@ -200,6 +207,7 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 		fmt.Fprintf(t.out, "sampling: board %d every %v planned, %.1f readings/s achieved, %d slots missed, %d readings dropped, ticks late by %v p50 / %v p99\n",
 			tr.boards.facts()[i].Index, s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
 	}
+	tr.tellCalls()
 	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)
 	return err
 }

@@ -48,11 +48,12 @@ func environment(err error) error { return &codedError{exitEnvironment, err} }
 var version = "dev"
 
 type commands struct {
-	Collect collect      `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
-	Prompts prompts      `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
-	Doctor  doctor       `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
-	Sim     simulate     `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
-	Version versionPrint `cmd:"" help:"Print the version."`
+	Collect   collect          `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
+	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
+	Doctor    doctor           `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
+	Calibrate calibrateCommand `cmd:"" help:"Measure how the boards' sensors behave: update periods, averaging windows, cost of each call."`
+	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
+	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
 
 const description = `Traces what an LLM costs a GPU, stage by stage.

@@ -68,6 +68,9 @@ func (t *trace) live() string {
 	l := t.sampler.Live()
 	var watts []string
 	for _, b := range l.Boards {
+		if b.Period > t.plan.Power {
+			watts = append(watts, fmt.Sprintf("(every %v)", b.Period))
+		}
 		switch {
 		case b.Lost:
 			watts = append(watts, "lost")

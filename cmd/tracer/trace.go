@@ -48,6 +48,7 @@ type trace struct {
 	boards *boards
 	plan   sampler.Plan
 	period time.Duration
+	budget float64
 	requests
 	profile nebula.Profile // the zero value is to be detected
 
@@ -73,6 +74,9 @@ func (t *trace) run() (*pipeline.Manifest, error) {
 		return nil, err
 	}
 	defer closeServer()
+	if err := t.calibrate(ctx); err != nil {
+		return nil, err
+	}
 	if err := t.open(); err != nil {
 		return nil, err
 	}
@@ -157,7 +161,10 @@ func (t *trace) startSimulated() (endpoint string, closeServer func(), err error
 	if err != nil {
 		return "", nil, usage("--model: %w", err)
 	}
-	truth := filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
+	var truth string
+	if len(t.prompts) > 0 {
+		truth = filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
+	}
 	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: truth}, t.boards.simulated)
 }
 
@@ -215,6 +222,9 @@ func (t *trace) open() (err error) {
 	}
 	if t.sampler, err = sampler.New(t.boards.devices, t.plan, readings); err != nil {
 		return errors.Join(err, t.pipeline.Abandon())
+	}
+	if t.period == 0 {
+		t.sampler.Govern(t.budget)
 	}
 	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks}
 	return nil
@@ -340,9 +350,13 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 	t.sampling = make([]schema.Sampling, len(t.boards.devices))
 	for i, b := range stats.Boards {
 		s := schema.Sampling{
-			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: stats.Missed + stats.Ticks - b.Readings,
+			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: b.Planned - b.Readings,
 			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
 			RealTime: stats.RealTime, Lost: b.Losses > 0,
+			CPU: stats.CPU, CallShare: b.BusyShare, CallPeak: b.BusiestShare, PeriodChanges: b.Changes,
+		}
+		if t.period == 0 {
+			s.Budget = t.budget
 		}
 		if stats.Elapsed > 0 {
 			s.AchievedHz = float64(b.Readings) / stats.Elapsed.Seconds()

@@ -128,7 +128,7 @@ func checkLabels(t *testing.T, rows []row, truth []servesim.Truth, periodNS int6
 }
 
 func collectArgs(dir, run string, more ...string) []string {
-	return append([]string{"collect", "--out", dir, "--run-id", run}, more...)
+	return append([]string{"collect", "--out", dir, "--run-id", run, "--calibrate", "off"}, more...)
 }
 
 func collectOrFail(t *testing.T, env []string, args ...string) string {

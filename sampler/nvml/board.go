@@ -42,11 +42,10 @@ func (b *Board) Board() schema.Board { return b.about }
 func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
 	b.library.enter()
 	defer b.library.leave()
-	if b.library.closed {
-		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
+	if err := b.begin(); err != nil {
+		return err
 	}
-	b.lost = gonvml.SUCCESS
-	b.readFields(lanes, r)
+	b.readFields(b.fields.request(lanes), r)
 	if lanes&sampler.LaneUtilization != 0 && !b.isLost() {
 		b.readUtilization(r)
 	}
@@ -56,6 +55,39 @@ func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
 	if lanes&sampler.LaneSlow != 0 && !b.isLost() {
 		b.readSlow(r)
 	}
+	return b.loss()
+}
+
+// ReadField asks one sensor.
+func (b *Board) ReadField(f sampler.Field, r *schema.Reading) error {
+	b.library.enter()
+	defer b.library.leave()
+	if err := b.begin(); err != nil {
+		return err
+	}
+	switch f {
+	case sampler.FieldPowerInstant:
+		b.readFields(b.fields.only(powerInstant), r)
+	case sampler.FieldPowerAverage:
+		b.readFields(b.fields.only(powerAverage), r)
+	case sampler.FieldEnergy:
+		b.readFields(b.fields.only(energy), r)
+	case sampler.FieldUtilization:
+		b.readUtilization(r)
+	}
+	return b.loss()
+}
+
+// begin makes the board ready for a reading.
+func (b *Board) begin() error {
+	if b.library.closed {
+		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
+	}
+	b.lost = gonvml.SUCCESS
+	return nil
+}
+
+func (b *Board) loss() error {
 	if b.isLost() {
 		return fmt.Errorf("reading %s: %w: %w", b.about.UUID, sampler.ErrBoardLost, b.lost)
 	}

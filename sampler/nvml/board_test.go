@@ -34,6 +34,9 @@ func TestBoardsDescribeThemselvesAsTheyWereMade(t *testing.T) {
 		if !strings.HasPrefix(got.Power.Provenance, "table:") && got.Architecture != sampler.Blackwell {
 			t.Errorf("%s: power sensor %+v", got.Name, got.Power)
 		}
+		if got.Power.GainError != 0 {
+			t.Errorf("%s shows the truth, and is taken to be %v off", got.Name, got.Power.GainError)
+		}
 		got.Power, want.Power = schema.Sensor{}, schema.Sensor{}
 		if got != want {
 			t.Errorf("through NVML\n%+v\nas made\n%+v", got, want)
@@ -46,7 +49,12 @@ func TestBoardsDescribeThemselvesAsTheyWereMade(t *testing.T) {
 func TestTheFakeShowsWhatTheSimulationShows(t *testing.T) {
 	for _, name := range []string{"A10", "A100-80", "H100-SXM"} {
 		t.Run(name, func(t *testing.T) {
-			l, s := openFake(t, spec(t, name, 0))
+			shaky := spec(t, name, 0)
+			for which, sensor := range shaky.Sensors {
+				sensor.Jitter = sensor.Period / 10
+				shaky.Sensors[which] = sensor
+			}
+			l, s := openFake(t, shaky)
 			b, simulated := l.Boards()[0], s.Boards()[0]
 			random := rand.New(rand.NewPCG(1, 2))
 			for at := clock.Now(); at < clock.Now()+5e9; at += int64(random.ExpFloat64() * 20e6) {

@@ -56,6 +56,9 @@ func (b *Board) describe(index int) {
 	}), func(mode int) bool { return mode == gonvml.DEVICE_MIG_ENABLE })
 	about.PersistenceMode = converted(value(l, "nvmlDeviceGetPersistenceMode", d.GetPersistenceMode), enabled)
 	about.Power = sampler.InstantPower(about.Architecture, about.DriverVersion)
+	if about.Simulated {
+		about.Power.GainError = 0 // the fake's sensors show the truth that was written
+	}
 	b.about = about
 	b.settle()
 }
@@ -72,7 +75,7 @@ func (b *Board) settle() {
 	var unused schema.Reading
 	for range 2 { // scopes
 		b.lost = gonvml.SUCCESS
-		b.readFields(sampler.LanePower|sampler.LaneUtilization, &unused)
+		b.readFields(b.fields.request(sampler.LanePower|sampler.LaneUtilization), &unused)
 	}
 	if f := b.fields.all[powerInstant]; f.seen && f.scope == gonvml.POWER_SCOPE_MODULE {
 		b.about.Power.Provenance += ", module scope"

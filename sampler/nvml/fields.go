@@ -44,19 +44,30 @@ func (f *fields) reset() {
 	}
 }
 
-// request fills in what to ask for. Values are zeroed: drivers leave them as they were when a field fails.
+// request fills in what to ask for.
 func (f *fields) request(lanes sampler.Lane) []gonvml.FieldValue {
 	n := 0
 	for i := range f.all {
-		field := &f.all[i]
-		if lanes&field.lane == 0 || field.off {
-			continue
+		if lanes&f.all[i].lane != 0 {
+			n = f.add(i, n)
 		}
-		f.asked[n] = i
-		f.values[n] = gonvml.FieldValue{FieldId: field.id, ScopeId: field.scope}
-		n++
 	}
 	return f.values[:n]
+}
+
+// only fills in one field to ask for.
+func (f *fields) only(which int) []gonvml.FieldValue { return f.values[:f.add(which, 0)] }
+
+// add asks for a field after n others, if it is supported. Values are zeroed: drivers leave them as they were when a field
+// fails.
+func (f *fields) add(which, n int) int {
+	field := &f.all[which]
+	if field.off {
+		return n
+	}
+	f.asked[n] = which
+	f.values[n] = gonvml.FieldValue{FieldId: field.id, ScopeId: field.scope}
+	return n + 1
 }
 
 // refused takes note that a field is not supported. Grace Hopper has power at the scope of the module alone, so that is
@@ -69,8 +80,7 @@ func (f *field) refused() {
 	f.off = true
 }
 
-func (b *Board) readFields(lanes sampler.Lane, r *schema.Reading) {
-	values := b.fields.request(lanes)
+func (b *Board) readFields(values []gonvml.FieldValue, r *schema.Reading) {
 	if len(values) == 0 || !b.ok(b.device.GetFieldValues(values)) {
 		return
 	}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -132,6 +133,6 @@ func (b *Board) Board() schema.Board {
 		DriverVersion:   driverVersion,
 		NVMLVersion:     nvmlVersion,
 		CUDAVersion:     fmt.Sprintf("%d.%d", cudaVersion/1000, cudaVersion%1000/10),
-		Power:           schema.Sensor{Period: instant.Period, Window: instant.Window, Provenance: sampler.ProvenanceSimulated},
+		Power:           schema.Sensor{Period: instant.Period, Window: instant.Window, GainError: math.Abs(instant.Gain - 1), Provenance: sampler.ProvenanceSimulated},
 	}
 }

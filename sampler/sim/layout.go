@@ -12,7 +12,7 @@ import (
 //	header | board 0: facts, 65,536 events | board 1 | …
 const (
 	magic         = "TRCRNVML"
-	layoutVersion = 1
+	layoutVersion = 2
 	headerBytes   = 4096
 	factsBytes    = 8192
 	eventCapacity = 1 << 16 // a power of two
@@ -68,11 +68,12 @@ type facts struct {
 	EventCount  uint64 // events ever written; event i lies in slot i mod 65,536
 }
 
-// sensor is how one sensor turns the true timeline into values: a new one at PhaseNS + k·PeriodNS, the mean over the
-// WindowNS before, times Gain, plus noise.
+// sensor is how one sensor turns the true timeline into values: a new one at PhaseNS + k·PeriodNS, up to JitterNS early or
+// late, the mean over the WindowNS before, times Gain, plus noise.
 type sensor struct {
 	PeriodNS  int64
 	PhaseNS   int64
+	JitterNS  int64 // less than half the period, so that updates keep their order
 	WindowNS  int64
 	Gain      float64
 	Noise     float64 // half width of a triangular distribution, in the sensor's unit

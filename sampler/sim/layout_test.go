@@ -21,7 +21,7 @@ var layouts = []struct {
 	{"facts", reflect.TypeFor[facts](), `name uuid pci_bus_id vbios serial memory_bytes seed call_ns index architecture
 		major minor cores limit_mw min_limit_mw max_limit_mw max_sm_mhz max_mem_mhz pci_device_id gpm ecc mig
 		persistence memory_temp sensors faults fault_count memory_used_b event_count`},
-	{"sensor", reflect.TypeFor[sensor](), "period_ns phase_ns window_ns gain noise supported"},
+	{"sensor", reflect.TypeFor[sensor](), "period_ns phase_ns jitter_ns window_ns gain noise supported"},
 	{"fault", reflect.TypeFor[fault](), "function field scope ret from_ns to_ns extra_ns"},
 	{"event", reflect.TypeFor[event](), "t_ns integral temp_c level sm_mhz mem_mhz pstate throttle"},
 }

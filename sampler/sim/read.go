@@ -43,6 +43,21 @@ func (b *Board) ReadAt(atNS int64, lanes sampler.Lane, r *schema.Reading) error 
 	if lanes&sampler.LaneSlow != 0 {
 		b.readSlow(atNS, r)
 	}
+	return b.loss()
+}
+
+// ReadField shows what one sensor shows now.
+func (b *Board) ReadField(f sampler.Field, r *schema.Reading) error {
+	b.lost = 0
+	read := [...]func(int64, *schema.Reading){
+		sampler.FieldPowerInstant: b.readPower, sampler.FieldPowerAverage: b.readAverage,
+		sampler.FieldEnergy: b.readEnergy, sampler.FieldUtilization: b.readRates,
+	}
+	read[f](clock.Now(), r)
+	return b.loss()
+}
+
+func (b *Board) loss() error {
 	if b.lost != 0 {
 		return fmt.Errorf("reading %s: code %d: %w", b.spec.UUID, b.lost, sampler.ErrBoardLost)
 	}
@@ -76,9 +91,17 @@ func (b *Board) readPower(atNS int64, r *schema.Reading) {
 }
 
 func (b *Board) readUtilization(atNS int64, r *schema.Reading) {
+	b.readAverage(atNS, r)
+	b.readRates(atNS, r)
+}
+
+func (b *Board) readAverage(atNS int64, r *schema.Reading) {
 	if b.field(fieldPowerAverage, atNS) && b.has(PowerAverage) {
 		r.PowerAverageW = schema.Some(float32(b.truth.milliwatts(PowerAverage, atNS)) / 1000)
 	}
+}
+
+func (b *Board) readRates(atNS int64, r *schema.Reading) {
 	if b.spec.MIG == schema.Some(true) || !b.has(GPUUtilization) {
 		return
 	}
@@ -103,12 +126,16 @@ func (b *Board) readGPM(atNS int64, r *schema.Reading) {
 	r.DRAMActive = schema.Some((to.dram - from.dram) / seconds)
 }
 
-func (b *Board) readSlow(atNS int64, r *schema.Reading) {
-	e := b.truth.at(atNS)
-	temperature := int32(b.truth.temperature(&e, atNS) + 0.5)
+func (b *Board) readEnergy(atNS int64, r *schema.Reading) {
 	if b.field(fieldEnergy, atNS) && b.has(EnergyCounter) {
 		r.EnergyTotalJ = schema.Some(float64(b.truth.millijoules(atNS)) / 1000)
 	}
+}
+
+func (b *Board) readSlow(atNS int64, r *schema.Reading) {
+	e := b.truth.at(atNS)
+	temperature := int32(b.truth.temperature(&e, atNS) + 0.5)
+	b.readEnergy(atNS, r)
 	if b.field(fieldMemoryTemp, atNS) && b.spec.MemoryThermometer {
 		r.MemoryTempC = schema.Some(temperature + memoryWarmerC)
 	}

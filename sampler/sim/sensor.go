@@ -16,19 +16,34 @@ const (
 )
 
 // edge is the last update at or before an instant, and its number.
-func (s *sensor) edge(atNS int64) (edgeNS, update int64) {
+func (t timeline) edge(which Sensor, atNS int64) (edgeNS, update int64) {
+	s := &t.facts.Sensors[which]
 	since := atNS - s.PhaseNS
 	update = since / s.PeriodNS
 	if since%s.PeriodNS < 0 {
 		update--
 	}
-	return s.PhaseNS + update*s.PeriodNS, update
+	for update++; ; update-- { // the next one may be early, this one late
+		if edgeNS = t.updateAt(which, update); edgeNS <= atNS {
+			return edgeNS, update
+		}
+	}
+}
+
+// updateAt is when an update happens. The same update is always as early or late.
+func (t timeline) updateAt(which Sensor, update int64) int64 {
+	s := &t.facts.Sensors[which]
+	at := s.PhaseNS + update*s.PeriodNS
+	if s.JitterNS > 0 {
+		at += int64(splitmix(splitmix(^t.facts.Seed-uint64(which))^uint64(update))%uint64(2*s.JitterNS+1)) - s.JitterNS
+	}
+	return at
 }
 
 // milliwatts is what a power sensor shows at an instant.
 func (t timeline) milliwatts(which Sensor, atNS int64) uint32 {
 	s := &t.facts.Sensors[which]
-	edge, update := s.edge(atNS)
+	edge, update := t.edge(which, atNS)
 	watts := float64(t.mean(power, edge-s.WindowNS, edge)*s.Gain) + float64(s.Noise*noise(t.facts.Seed, which, update))
 	return uint32(math.Floor(max(watts, 0)*1000 + 0.5))
 }
@@ -36,14 +51,14 @@ func (t timeline) milliwatts(which Sensor, atNS int64) uint32 {
 // millijoules is what the energy counter shows at an instant.
 func (t timeline) millijoules(atNS int64) uint64 {
 	s := &t.facts.Sensors[EnergyCounter]
-	edge, _ := s.edge(atNS)
+	edge, _ := t.edge(EnergyCounter, atNS)
 	return uint64(math.Floor(t.integral(power, edge) * s.Gain * 1000))
 }
 
 // percent is what a utilisation sensor shows at an instant.
 func (t timeline) percent(which Sensor, c channel, atNS int64) int32 {
 	s := &t.facts.Sensors[which]
-	edge, _ := s.edge(atNS)
+	edge, _ := t.edge(which, atNS)
 	share := t.mean(c, edge-s.WindowNS, edge)
 	return int32(math.Floor(min(max(share, 0), 1)*100 + 0.5))
 }

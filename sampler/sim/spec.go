@@ -45,8 +45,9 @@ type Spec struct {
 // SensorSpec is how a sensor behaves; one that is not in Spec.Sensors is not supported.
 type SensorSpec struct {
 	Period, Phase, Window time.Duration
-	Gain                  float64 // 1 is exact; real boards are −4 to −6 % off (arXiv 2312.02741)
-	NoiseW                float64 // half width of a triangular distribution
+	Jitter                time.Duration // updates are up to this early or late; less than half the period
+	Gain                  float64       // 1 is exact; real boards are −4 to −6 % off (arXiv 2312.02741)
+	NoiseW                float64       // half width of a triangular distribution
 }
 
 // Rhythms of the sensors that are no power sensors: the energy counter steps about every 100 ms, utilisation is renewed
@@ -158,6 +159,7 @@ func (s *Spec) write(f *facts) {
 		f.Sensors[which] = sensor{
 			PeriodNS:  int64(sp.Period),
 			PhaseNS:   int64(sp.Phase),
+			JitterNS:  int64(sp.Jitter),
 			WindowNS:  int64(sp.Window),
 			Gain:      sp.Gain,
 			Noise:     sp.NoiseW,
@@ -196,8 +198,8 @@ func (s *Spec) check() error {
 		return fmt.Errorf("board %s: %d faults, at most %d", s.Name, len(s.Faults), maxFaults)
 	}
 	for which, sp := range s.Sensors {
-		if which < 0 || which > MemoryUtilization || sp.Period <= 0 || sp.Window < 0 {
-			return fmt.Errorf("board %s: sensor %d: period %v, window %v", s.Name, which, sp.Period, sp.Window)
+		if which < 0 || which > MemoryUtilization || sp.Period <= 0 || sp.Window < 0 || sp.Jitter < 0 || 2*sp.Jitter >= sp.Period {
+			return fmt.Errorf("board %s: sensor %d: period %v, window %v, jitter %v", s.Name, which, sp.Period, sp.Window, sp.Jitter)
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func TestTheEnergyCounterNeverDecreasesAndStepsAtItsEdges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := testBoard(t, "H100-SXM")
 		draw(t, b)
-		s := &b.facts.Sensors[EnergyCounter]
+		b.facts.Sensors[EnergyCounter].JitterNS = rapid.Int64Range(0, 49e6).Draw(t, "jitter")
 		at, last := startNS(b), uint64(0)
 		for range 30 {
 			at += rapid.Int64Range(0, 200e6).Draw(t, "step")
@@ -103,7 +103,7 @@ func TestTheEnergyCounterNeverDecreasesAndStepsAtItsEdges(t *testing.T) {
 			if got < last {
 				t.Fatalf("the counter fell from %d to %d mJ", last, got)
 			}
-			if edge, _ := s.edge(at); b.truth.millijoules(edge) != got {
+			if edge, _ := b.truth.edge(EnergyCounter, at); b.truth.millijoules(edge) != got {
 				t.Fatal("the counter changed between its edges")
 			}
 			last = got
@@ -128,12 +128,38 @@ func TestNoiseIsSmallCentredAndTheSameForEver(t *testing.T) {
 }
 
 func TestEdgesFloorOnBothSidesOfTheEpoch(t *testing.T) {
-	s := sensor{PeriodNS: 100, PhaseNS: 30}
+	b := testBoard(t, "A10")
+	b.facts.Sensors[PowerInstant] = sensor{PeriodNS: 100, PhaseNS: 30}
 	for _, c := range []struct{ at, edge, update int64 }{{30, 30, 0}, {129, 30, 0}, {130, 130, 1}, {29, -70, -1}, {-70, -70, -1}, {-71, -170, -2}} {
-		if edge, update := s.edge(c.at); edge != c.edge || update != c.update {
+		if edge, update := b.truth.edge(PowerInstant, c.at); edge != c.edge || update != c.update {
 			t.Errorf("edge(%d) = %d, %d; want %d, %d", c.at, edge, update, c.edge, c.update)
 		}
 	}
+}
+
+func TestJitteredUpdatesKeepTheirOrderTheirBoundsAndTheirInstants(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := testBoard(t, "A10")
+		s := &b.facts.Sensors[PowerInstant]
+		s.JitterNS = rapid.Int64Range(1, s.PeriodNS/2-1).Draw(t, "jitter")
+		first := rapid.Int64Range(-100, 1e6).Draw(t, "update")
+		spread := int64(0)
+		for update := first; update < first+100; update++ {
+			at, off := b.truth.updateAt(PowerInstant, update), b.truth.updateAt(PowerInstant, update)-s.PhaseNS-update*s.PeriodNS
+			if off < -s.JitterNS || off > s.JitterNS {
+				t.Fatalf("update %d is off by %d, jitter is %d", update, off, s.JitterNS)
+			}
+			spread = max(spread, off, -off)
+			for _, c := range []struct{ at, update int64 }{{at, update}, {at - 1, update - 1}} {
+				if edge, got := b.truth.edge(PowerInstant, c.at); got != c.update || edge != b.truth.updateAt(PowerInstant, c.update) {
+					t.Fatalf("at %d update %d (edge %d) holds, want %d", c.at, got, edge, c.update)
+				}
+			}
+		}
+		if 2*spread < s.JitterNS {
+			t.Fatalf("100 updates are off by %d at most, jitter is %d", spread, s.JitterNS)
+		}
+	})
 }
 
 func TestInstantsNeverRunBackwards(t *testing.T) {

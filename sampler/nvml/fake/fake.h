@@ -22,7 +22,7 @@
 
 #define SCRIPT_ENV "TRACER_FAKENVML"
 #define SCRIPT_MAGIC "TRCRNVML"
-#define SCRIPT_VERSION 1
+#define SCRIPT_VERSION 2
 #define EVENT_CAPACITY 65536u
 #define FACTS_BYTES 8192
 #define MAX_FAULTS 64
@@ -63,6 +63,7 @@ struct header {
 struct sensor {
 	int64_t period_ns;
 	int64_t phase_ns;
+	int64_t jitter_ns;
 	int64_t window_ns;
 	double gain;
 	double noise;
@@ -148,7 +149,8 @@ unsigned int milliwatts(const struct facts *b, enum sensor_id which, int64_t at_
 unsigned long long millijoules(const struct facts *b, int64_t at_ns);
 unsigned int percent(const struct facts *b, enum sensor_id which, enum channel c, int64_t at_ns);
 int temperature(const struct facts *b, int64_t at_ns);
-int64_t last_edge(const struct sensor *s, int64_t at_ns, int64_t *update);
+int64_t last_edge(const struct facts *b, enum sensor_id which, int64_t at_ns, int64_t *update);
+int64_t update_at(const struct facts *b, enum sensor_id which, int64_t update);
 
 /* Begins a call about one board: names b and at_ns, and answers for it where it fails. */
 #define ENTER(function)                                                                                                \

@@ -183,11 +183,11 @@ nvmlReturn_t nvmlDeviceGetSamples(nvmlDevice_t device, nvmlSamplingType_t type, 
 		*count = kept;
 		return NVML_SUCCESS;
 	}
-	const struct sensor *s = &b->sensors[which];
-	int64_t update, newest = last_edge(s, at_ns, &update), epoch_offset_us = epoch_us() - monotonic_ns() / 1000;
+	int64_t newest, epoch_offset_us = epoch_us() - monotonic_ns() / 1000;
 	unsigned int n = 0;
+	last_edge(b, which, at_ns, &newest);
 	for (unsigned int back = kept; back-- > 0 && n < *count;) {
-		int64_t edge = newest - back * s->period_ns;
+		int64_t edge = update_at(b, which, newest - back);
 		unsigned long long stamp = (unsigned long long)(edge / 1000 + epoch_offset_us);
 		if (stamp <= last_us)
 			continue;

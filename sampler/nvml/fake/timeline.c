@@ -70,19 +70,34 @@ static double mean(const struct facts *b, enum channel c, int64_t from_ns, int64
 	return (integral_at(&to, c, to_ns) - integral_at(&from, c, from_ns)) / ((double)(to_ns - from_ns) * 1e-9);
 }
 
-int64_t last_edge(const struct sensor *s, int64_t at_ns, int64_t *update)
-{
-	int64_t since = at_ns - s->phase_ns;
-	*update = since / s->period_ns - (since % s->period_ns < 0);
-	return s->phase_ns + *update * s->period_ns;
-}
-
 static uint64_t splitmix(uint64_t x)
 {
 	x += 0x9e3779b97f4a7c15u;
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
 	return x ^ x >> 31;
+}
+
+int64_t update_at(const struct facts *b, enum sensor_id which, int64_t update)
+{
+	const struct sensor *s = &b->sensors[which];
+	int64_t at = s->phase_ns + update * s->period_ns;
+	if (s->jitter_ns > 0) {
+		uint64_t x = splitmix(splitmix(~b->seed - (uint64_t)which) ^ (uint64_t)update);
+		at += (int64_t)(x % (uint64_t)(2 * s->jitter_ns + 1)) - s->jitter_ns;
+	}
+	return at;
+}
+
+/* The next update may be early, the one that is due late. */
+int64_t last_edge(const struct facts *b, enum sensor_id which, int64_t at_ns, int64_t *update)
+{
+	const struct sensor *s = &b->sensors[which];
+	int64_t edge, since = at_ns - s->phase_ns;
+	*update = since / s->period_ns - (since % s->period_ns < 0) + 1;
+	while ((edge = update_at(b, which, *update)) > at_ns)
+		--*update;
+	return edge;
 }
 
 static double noise(uint64_t seed, enum sensor_id which, int64_t update)
@@ -94,7 +109,7 @@ static double noise(uint64_t seed, enum sensor_id which, int64_t update)
 unsigned int milliwatts(const struct facts *b, enum sensor_id which, int64_t at_ns)
 {
 	const struct sensor *s = &b->sensors[which];
-	int64_t update, edge = last_edge(s, at_ns, &update);
+	int64_t update, edge = last_edge(b, which, at_ns, &update);
 	double watts = mean(b, POWER, edge - s->window_ns, edge) * s->gain + s->noise * noise(b->seed, which, update);
 	return (unsigned int)floor((watts > 0 ? watts : 0) * 1000 + 0.5);
 }
@@ -102,16 +117,15 @@ unsigned int milliwatts(const struct facts *b, enum sensor_id which, int64_t at_
 unsigned long long millijoules(const struct facts *b, int64_t at_ns)
 {
 	const struct sensor *s = &b->sensors[ENERGY_COUNTER];
-	int64_t update, edge = last_edge(s, at_ns, &update);
+	int64_t update, edge = last_edge(b, ENERGY_COUNTER, at_ns, &update);
 	struct event e = event_at(b, edge);
 	return (unsigned long long)floor(integral_at(&e, POWER, edge) * s->gain * 1000);
 }
 
 unsigned int percent(const struct facts *b, enum sensor_id which, enum channel c, int64_t at_ns)
 {
-	const struct sensor *s = &b->sensors[which];
-	int64_t update, edge = last_edge(s, at_ns, &update);
-	double share = mean(b, c, edge - s->window_ns, edge);
+	int64_t update, edge = last_edge(b, which, at_ns, &update);
+	double share = mean(b, c, edge - b->sensors[which].window_ns, edge);
 	share = share < 0 ? 0 : share > 1 ? 1 : share;
 	return (unsigned int)floor(share * 100 + 0.5);
 }

@@ -1,0 +1,119 @@
+package energy
+
+import "math"
+
+// Estimate is an energy, with the standard deviation that the updates leave to it.
+type Estimate struct{ J, SD float64 }
+
+// shapeSD is how well the response describes a board at all, as an error of a stage's beginning, in s. This floor makes the
+// intervals hold the truth as often as they say in the tests' study, where boards follow their work in steps.
+const shapeSD = 0.12e-3
+
+// Energy is the energy of some segments together. What their estimates share, and what one gains where another loses, is
+// in the standard deviation.
+func (m *Model) Energy(segments ...int) Estimate {
+	var e Estimate
+	var shape float64
+	span := m.span(segments)
+	weights, shared := make([]float64, span.cells), make([]float64, m.shared())
+	for _, i := range segments {
+		from, to := m.bounds(i)
+		first, w := m.between(from, to)
+		for k := range w {
+			e.J += w[k] * m.level[first+k]
+			weights[first-span.first+k] += w[k]
+		}
+		for j, d := range m.byResponse(first, len(w), from, to) {
+			shared[j] += d
+		}
+		shape += m.shapeError(i)
+	}
+	for j := range shared {
+		shared[j] -= dot(weights, m.follow[j][span.first:])
+	}
+	levels, common := m.factor.whiten(span.first, weights), m.common.whiten(0, shared)
+	e.SD = math.Sqrt(dot(levels, levels) + dot(common, common) + shape*shape)
+	return e
+}
+
+type span struct{ first, cells int }
+
+// span is the stretch of cells that some segments' energies depend on.
+func (m *Model) span(segments []int) span {
+	first, last := len(m.cells), 0
+	for _, i := range segments {
+		from, to := m.bounds(i)
+		f, w := m.between(from, to)
+		first, last = min(first, f), max(last, f+len(w))
+	}
+	return span{first, max(0, last-first)}
+}
+
+// shapeError is what the response's shape is worth in a segment's energy.
+func (m *Model) shapeError(i int) float64 {
+	c := m.first[i]
+	if c == 0 {
+		return 0
+	}
+	return shapeSD * (m.level[c] - m.level[c-1])
+}
+
+// bounds are a segment's beginning and end, in s.
+func (m *Model) bounds(i int) (from, to float64) {
+	return m.seconds(m.segments[i].FromNS), m.seconds(m.segments[i].ToNS)
+}
+
+// Updates is the number of values that the sensor gave in a segment.
+func (m *Model) Updates(i int) (n int32) {
+	from, to := m.bounds(i)
+	for k := m.seenFrom(from); k < len(m.seen) && m.seen[k].to < to; k++ {
+		n++
+	}
+	return n
+}
+
+// Resolved says whether the sensor gave at least one value that is a segment's alone.
+func (m *Model) Resolved(i int) bool { return m.resolved[i] }
+
+// DurationS is a segment's length.
+func (m *Model) DurationS(i int) float64 {
+	from, to := m.bounds(i)
+	return to - from
+}
+
+// EnergyJ is the energy of one segment. Those of all segments add up to that of the whole.
+func (m *Model) EnergyJ(i int) float64 { return m.integral(m.bounds(i)) }
+
+// BetweenJ is the energy between two instants.
+func (m *Model) BetweenJ(fromNS, toNS int64) float64 {
+	return m.integral(m.seconds(fromNS), m.seconds(toNS))
+}
+
+// LagS is the time by which the board's power follows its work.
+func (m *Model) LagS() float64 { return m.response.lag() }
+
+// DelayS is the time from a request's start to the board's.
+func (m *Model) DelayS() float64 { return m.delay }
+
+// NoiseW is the standard deviation of an update under constant work.
+func (m *Model) NoiseW() float64 { return m.noise.active }
+
+// curveSteps is into how many steps a power curve is divided.
+const curveSteps = 20
+
+// Curve is the power of some segments since their beginnings, on the mean, in steps that the shortest of them still has.
+func (m *Model) Curve(segments []int) (stepS float64, watts []float64) {
+	stepS = math.Inf(1)
+	for _, i := range segments {
+		stepS = min(stepS, m.DurationS(i)/curveSteps)
+	}
+	watts = make([]float64, curveSteps)
+	for _, i := range segments {
+		from, _ := m.bounds(i)
+		for k := range watts {
+			t := from + float64(k)*stepS
+			watts[k] += m.integral(t, t+stepS) / stepS / float64(len(segments))
+		}
+	}
+	return stepS, watts
+}

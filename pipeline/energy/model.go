@@ -1,0 +1,217 @@
+package energy
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// Segment is a stretch of time in which the board did one thing. The segments of a run follow each other without a gap.
+type Segment struct {
+	FromNS, ToNS int64
+	Idle         bool
+	Kind         int // of work: segments of one kind are expected to draw about the same power
+}
+
+// cell is a stretch of constant work within a segment. The power that the board draws follows its cells late.
+type cell struct {
+	from, to float64 // s
+	segment  int
+}
+
+// observation is an update as the model sees it: the mean power from from to to was w, give or take sd.
+type observation struct {
+	from, to float64 // s
+	w, sd    float64
+	edgeSD   float64 // s
+}
+
+// Model is what a run's updates tell of one board's power at every instant.
+type Model struct {
+	originNS int64
+	period   float64 // s, of the sensor
+	segments []Segment
+	cells    []cell
+	first    []int // of each segment's cells
+	seen     []observation
+	noise    noise
+	resolved []bool
+	kinds    []kind
+	alike    int // kinds, the first, with enough members to have a mean
+
+	response response
+	delay    float64   // s, from a request's start to the board's
+	level    []float64 // of each cell, W
+	factor   *banded   // of the levels' precision
+	common   *banded   // of the precision of what all levels share: response, delay, the kinds' means
+	follow   [][]float64
+}
+
+// kind is what the segments of one kind have in common.
+type kind struct {
+	mean, sd float64 // of their first level, W
+	members  []int   // segments
+}
+
+// fewest is the smallest number of updates that a model is fitted to: a second of the usual sensor.
+const fewest = 10
+
+// rounds of estimating levels, responses and kinds by turns. The study's lags and energies stop moving after about six.
+const rounds = 10
+
+// Fit fits the model to a run's updates. It reports false where no model can be fitted: the updates are too few, or the
+// sensor is a running mean that is longer than its period, so that no stage can be told from its neighbours.
+func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
+	window := s.Window
+	if window == 0 {
+		window = s.Period // not known: as long as it can be without overlap
+	}
+	if s.Period <= 0 || window > s.Period || len(updates) < fewest || len(segments) == 0 {
+		return nil, false
+	}
+	m := &Model{originNS: segments[0].FromNS, period: s.Period.Seconds(), segments: segments}
+	for _, u := range updates {
+		to := m.seconds(u.EdgeNS)
+		m.seen = append(m.seen, observation{from: to - window.Seconds(), to: to, w: u.W, edgeSD: u.EdgeSD / 1e9})
+	}
+	m.divide()
+	m.noise = m.noiseOf()
+	m.suppose()
+	m.weigh()
+	m.solve()
+	for r := range rounds {
+		m.adjust()
+		if r > 4 {
+			m.tie()
+		}
+		m.weigh()
+		m.solve()
+	}
+	m.adjust()
+	return m, true
+}
+
+func (m *Model) seconds(ns int64) float64 { return float64(ns-m.originNS) / 1e9 }
+
+// Cells are as short as sensors can tell apart, and in long segments as long as power takes to wander.
+const (
+	shortestCell = 0.1 // s
+	longestCell  = 1.0 // s
+)
+
+// divide cuts the segments into cells.
+func (m *Model) divide() {
+	for i := range m.segments {
+		m.first = append(m.first, len(m.cells))
+		from, to := m.bounds(i)
+		length := min(max((to-from)/20, shortestCell), longestCell)
+		n := max(1, int((to-from)/length+0.5))
+		for k := range n {
+			m.cells = append(m.cells, cell{
+				from: from + (to-from)*float64(k)/float64(n), to: from + (to-from)*float64(k+1)/float64(n), segment: i,
+			})
+		}
+	}
+	m.resolve()
+	m.kinds = kindsOf(m.segments)
+	for m.alike < len(m.kinds) && len(m.kinds[m.alike].members) >= few {
+		m.alike++
+	}
+}
+
+// resolve finds the segments that have a window to themselves.
+func (m *Model) resolve() {
+	m.resolved = make([]bool, len(m.segments))
+	for i := range m.segments {
+		from, to := m.bounds(i)
+		for k := m.seenFrom(from); k < len(m.seen) && m.seen[k].to <= to; k++ {
+			m.resolved[i] = m.resolved[i] || m.seen[k].from >= from
+		}
+	}
+}
+
+// seenFrom is the first observation that ends at or after an instant.
+func (m *Model) seenFrom(t float64) int {
+	return sort.Search(len(m.seen), func(k int) bool { return m.seen[k].to >= t })
+}
+
+// alikeness of segments that the sensor cannot tell one by one: standard deviation of their levels, in shares of the span of power.
+const alikeness = 0.02
+
+// few is the smallest number of segments that say something about others of their kind.
+const few = 3
+
+// kindsOf are the kinds of some segments, the most frequent first.
+func kindsOf(segments []Segment) (kinds []kind) {
+	at := map[int]int{}
+	for i, s := range segments {
+		k, ok := at[s.Kind]
+		if !ok {
+			k = len(kinds)
+			at[s.Kind] = k
+			kinds = append(kinds, kind{})
+		}
+		kinds[k].members = append(kinds[k].members, i)
+	}
+	slices.SortStableFunc(kinds, func(a, b kind) int { return len(b.members) - len(a.members) })
+	return kinds
+}
+
+// suppose is what is taken for true before the first look.
+func (m *Model) suppose() {
+	m.response, m.delay = supposed(), supposedDelay
+	middle := m.noise.middle
+	for k := range m.kinds {
+		m.kinds[k].mean, m.kinds[k].sd = middle, m.noise.jump
+		if k < m.alike {
+			m.kinds[k].sd *= alikeness
+		}
+	}
+	m.level = make([]float64, len(m.cells))
+	for i := range m.level {
+		m.level[i] = middle
+	}
+}
+
+// cellAt is the cell that holds an instant, or the nearest.
+func (m *Model) cellAt(t float64) int {
+	i := sort.Search(len(m.cells), func(i int) bool { return m.cells[i].to > t })
+	return min(i, len(m.cells)-1)
+}
+
+// between is what each cell's level adds to the integral of power over a stretch of time: the weights of the cells from
+// the first that counts. Before the first cell the board is taken to have done the same, and after the last.
+func (m *Model) between(from, to float64) (first int, weights []float64) {
+	first = m.cellAt(from - reach)
+	weights = append(weights, to-from)
+	for i := first + 1; i < len(m.cells) && m.cells[i].from < to; i++ {
+		begin := m.begins(i)
+		w := m.response.integral(to-begin) - m.response.integral(from-begin)
+		weights[len(weights)-1] -= w
+		weights = append(weights, w)
+	}
+	return first, weights
+}
+
+// begins is when the board begins with the work of cell i.
+func (m *Model) begins(i int) float64 {
+	if m.starting(i) {
+		return m.cells[i].from + m.delay
+	}
+	return m.cells[i].from
+}
+
+// starting says whether a request begins with cell i: it is on its way before the board works.
+func (m *Model) starting(i int) bool {
+	return m.segments[m.cells[i-1].segment].Idle && !m.segments[m.cells[i].segment].Idle
+}
+
+func (m *Model) integral(from, to float64) float64 {
+	first, weights := m.between(from, to)
+	var sum float64
+	for i, w := range weights {
+		sum += w * m.level[first+i]
+	}
+	return sum
+}

@@ -1,0 +1,89 @@
+package energy
+
+import (
+	"math"
+	"slices"
+)
+
+// noise is how far values scatter, and how far levels wander.
+type noise struct {
+	idle, active float64 // standard deviation of an update, W
+	drift        float64 // variance of a level that it gains in a second, W²/s
+	jump         float64 // standard deviation of a level's change from segment to segment, W
+	middle       float64 // median of the updates, W
+}
+
+// quietest is the floor of noise, in W: sensors count milliwatts, but none is that good.
+const quietest = 0.05
+
+// noiseOf looks at neighbouring updates that both lie within one segment, away from its beginning.
+func (m *Model) noiseOf() noise {
+	const far = 10 // updates apart, to tell drift from scatter
+	var idle, active, near, distant, all []float64
+	for i := range m.seen {
+		all = append(all, m.seen[i].w)
+		segment, steady := m.steady(i, i+1)
+		if !steady {
+			continue
+		}
+		d := m.seen[i+1].w - m.seen[i].w
+		if m.segments[segment].Idle {
+			idle = append(idle, d)
+			continue
+		}
+		active = append(active, d)
+		if _, steady := m.steady(i, i+far); steady {
+			near = append(near, d)
+			distant = append(distant, m.seen[i+far].w-m.seen[i].w)
+		}
+	}
+	slices.Sort(all)
+	n := noise{
+		idle:   max(quietest, scatter(idle)/math.Sqrt2),
+		drift:  quietest * quietest,
+		jump:   max(all[len(all)*99/100]-all[len(all)/100], 20*quietest),
+		middle: all[len(all)/2],
+	}
+	n.active = max(n.idle, scatter(active)/math.Sqrt2)
+	wandered := scatter(distant)*scatter(distant) - scatter(near)*scatter(near)
+	n.drift = max(n.drift, wandered/((far-1)*m.period))
+	return n
+}
+
+// steady says whether the windows of two updates lie in one segment, past the time that the board takes to settle, and in
+// which.
+func (m *Model) steady(i, j int) (segment int, ok bool) {
+	if j >= len(m.seen) || m.seen[j].to-m.seen[i].to > 1.5*float64(j-i)*m.period {
+		return 0, false
+	}
+	segment = m.cells[m.cellAt(m.seen[i].from-reach)].segment
+	s := &m.segments[segment]
+	return segment, m.seen[i].from-reach >= m.seconds(s.FromNS) && m.seen[j].to <= m.seconds(s.ToNS)
+}
+
+// scatter is a standard deviation that outliers do not move: of values around 0, by their median.
+func scatter(v []float64) float64 {
+	if len(v) < fewest {
+		return 0
+	}
+	for i := range v {
+		v[i] = math.Abs(v[i])
+	}
+	slices.Sort(v)
+	return 1.4826 * v[len(v)/2] // of a normal distribution
+}
+
+// weigh says how far each observation may be off. Where the power changes at a window's ends, not knowing its edge counts
+// too.
+func (m *Model) weigh() {
+	const instant = 1e-3
+	for i := range m.seen {
+		o := &m.seen[i]
+		sd := m.noise.active
+		if m.segments[m.cells[m.cellAt((o.from+o.to)/2)].segment].Idle {
+			sd = m.noise.idle
+		}
+		rise := (m.integral(o.to-instant, o.to+instant) - m.integral(o.from-instant, o.from+instant)) / (2 * instant)
+		o.sd = math.Hypot(sd, o.edgeSD*rise/(o.to-o.from))
+	}
+}

@@ -1,0 +1,194 @@
+package energy
+
+import (
+	"math"
+	"slices"
+)
+
+// unknown is the standard deviation, in W, of what nothing is known of.
+const unknown = 1e4
+
+// wander is the variance of the change of level from cell i−1 to cell i.
+func (m *Model) wander(i int) float64 {
+	a, b := m.cells[i-1], m.cells[i]
+	if a.segment != b.segment {
+		return 4 * m.noise.jump * m.noise.jump // what a segment draws is told by its kind, not by its neighbour
+	}
+	return m.noise.drift * (b.to - a.from) / 2
+}
+
+// solve finds the levels that agree best with the observations, the responses and the kinds being what they are.
+func (m *Model) solve() {
+	firsts, weights, width := make([]int, len(m.seen)), make([][]float64, len(m.seen)), 1
+	for k, o := range m.seen {
+		firsts[k], weights[k] = m.between(o.from, o.to)
+		width = max(width, len(weights[k])-1)
+	}
+	a, b := newBanded(len(m.cells), width), make([]float64, len(m.cells))
+	for i := 1; i < len(m.cells); i++ {
+		p := 1 / m.wander(i)
+		*a.at(i, i) += p
+		*a.at(i-1, i-1) += p
+		*a.at(i, i-1) -= p
+	}
+	for _, k := range m.kinds {
+		p := 1 / (k.sd * k.sd)
+		for _, s := range k.members {
+			*a.at(m.first[s], m.first[s]) += p
+			b[m.first[s]] += p * k.mean
+		}
+	}
+	for k, o := range m.seen {
+		scale := 1 / ((o.to - o.from) * o.sd)
+		for i, w := range weights[k] {
+			c := firsts[k] + i
+			for j, v := range weights[k][:i+1] {
+				*a.at(c, firsts[k]+j) += w * v * scale * scale
+			}
+			b[c] += w * scale * o.w / o.sd
+		}
+	}
+	a.factor()
+	a.solve(b)
+	m.factor, m.level = a, b
+}
+
+// adjust moves the responses and the kinds' means to where the observations are likelier: one Gauss-Newton step in the
+// levels and in these together. The levels must be solved for.
+func (m *Model) adjust() {
+	n := m.shared()
+	a, b := newBanded(n, n-1), make([]float64, n)
+	coupling := make([][]float64, n) // to the levels
+	for i := range coupling {
+		coupling[i] = make([]float64, len(m.cells))
+	}
+	m.prior(a, b)
+	for i, k := range m.kinds[:m.alike] {
+		at, p := own+i, 1/(k.sd*k.sd)
+		*a.at(at, at) = float64(len(k.members))*p + 1/(unknown*unknown)
+		for _, s := range k.members {
+			b[at] += p * (m.level[m.first[s]] - k.mean)
+			coupling[at][m.first[s]] = -p
+		}
+	}
+	for i := range m.seen {
+		m.lookAt(&m.seen[i], a, b, coupling)
+	}
+	m.follow = make([][]float64, n)
+	for i := range coupling {
+		m.follow[i] = slices.Clone(coupling[i])
+		m.factor.solve(m.follow[i])
+		for j := range i + 1 {
+			for c, v := range coupling[i] {
+				if v != 0 {
+					*a.at(i, j) -= v * m.follow[j][c]
+				}
+			}
+		}
+	}
+	a.factor()
+	a.solve(b)
+	m.common = a
+	for i := range free {
+		m.response.logRise[i] += min(max(b[i], -largestStep), largestStep)
+	}
+	m.response.settle()
+	m.delay *= math.Exp(min(max(b[free], -largestStep), largestStep))
+	for i := range m.kinds[:m.alike] {
+		m.kinds[i].mean += b[own+i]
+	}
+}
+
+// own is how many unknowns the board has: its response's, and the delay.
+const own = free + 1
+
+// largestStep of a logarithm in one round: beyond, the derivatives say little.
+const largestStep = 1
+
+// shared is how many unknowns the levels have in common: the responses' free knots, and the means of kinds that have some.
+func (m *Model) shared() int { return own + m.alike }
+
+// prior lets each rise of the response differ from what is supposed, and the delay.
+func (m *Model) prior(a *banded, b []float64) {
+	supposed := supposed()
+	for i := range free {
+		*a.at(i, i) = 1 / (doubt * doubt)
+		b[i] = (supposed.logRise[i] - m.response.logRise[i]) / (doubt * doubt)
+	}
+	*a.at(free, free) = 1 / (delayDoubt * delayDoubt)
+	b[free] = math.Log(supposedDelay/m.delay) / (delayDoubt * delayDoubt)
+}
+
+// lookAt adds one observation to the normal equations of the response.
+func (m *Model) lookAt(o *observation, a *banded, b []float64, coupling [][]float64) {
+	first, weights := m.between(o.from, o.to)
+	if len(weights) == 1 { // no change within reach
+		return
+	}
+	row := m.byResponse(first, len(weights), o.from, o.to)
+	scale := 1 / ((o.to - o.from) * o.sd)
+	rest := o.w / o.sd
+	for i, w := range weights {
+		rest -= w * scale * m.level[first+i]
+	}
+	for i := range row {
+		if row[i] == 0 {
+			continue
+		}
+		row[i] *= scale
+		b[i] += row[i] * rest
+		for j := range i + 1 {
+			*a.at(i, j) += row[i] * row[j]
+		}
+		for k, w := range weights {
+			coupling[i][first+k] += row[i] * w * scale
+		}
+	}
+}
+
+// byResponse is the derivative of the integral of power, over n cells from first, by the response's unknowns and the
+// logarithm of the delay.
+func (m *Model) byResponse(first, n int, from, to float64) []float64 {
+	v := make([]float64, own)
+	for i := first + 1; i < first+n; i++ {
+		step, begin := m.level[i]-m.level[i-1], m.begins(i)
+		h, before := shares(to-begin), shares(from-begin)
+		for j := range h {
+			h[j] = step * (h[j] - before[j])
+		}
+		for j, d := range m.response.slopes(h) {
+			v[j] += d
+		}
+		if m.starting(i) {
+			v[free] -= m.delay * step * (m.response.at(to-begin) - m.response.at(from-begin))
+		}
+	}
+	return v
+}
+
+// tie says how alike the segments of a kind are, by those that the sensor saw whole windows of. Where it saw too few, they
+// are taken to be as alike as the same work makes them.
+func (m *Model) tie() {
+	for i := range m.kinds[:m.alike] {
+		k := &m.kinds[i]
+		var scatter, n float64
+		for _, s := range k.members {
+			if m.resolved[s] {
+				d := m.level[m.first[s]] - k.mean
+				scatter += d * d
+				n++
+			}
+		}
+		k.sd = alikeness * m.noise.jump
+		if n >= fewest {
+			k.sd = max(math.Sqrt(scatter/n), m.noise.active/2)
+		}
+	}
+}
+
+func dot(a, b []float64) (sum float64) {
+	for i := range min(len(a), len(b)) {
+		sum += a[i] * b[i]
+	}
+	return sum
+}

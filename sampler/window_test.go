@@ -1,0 +1,116 @@
+package sampler
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// squareWave is 10 s of random pauses and requests: a short prefill, a longer decode.
+func squareWave(random *rand.Rand) []Work {
+	const length = 10e9
+	var work []Work
+	for at := int64(0); at < length; {
+		work = append(work, Work{at, schema.StageIdle})
+		at += int64(20e6 + random.Float64()*200e6)
+		work = append(work, Work{at, schema.StagePrefill})
+		at += int64(10e6 + random.Float64()*30e6)
+		work = append(work, Work{at, schema.StageDecode})
+		at += int64(40e6 + random.Float64()*250e6)
+	}
+	return append(work, Work{length, schema.StageIdle})
+}
+
+// shown is what a sensor with this window shows of a load, on a board of 60, 300 and 200 W, as a reader at 2 ms sees it.
+func shown(random *rand.Rand, work []Work, period, width, lag, tau time.Duration, noiseW float64) []update {
+	watts := map[schema.Stage]float64{schema.StageIdle: 60, schema.StagePrefill: 300, schema.StageDecode: 200}
+	end := work[len(work)-1].FromNS
+	power := make([]float64, end/1e5+1) // every 100 µs
+	level, k := 60.0, 0
+	for i := range power {
+		for k+1 < len(work) && work[k+1].FromNS+int64(lag) <= int64(i)*1e5 {
+			k++
+		}
+		share := 1.0
+		if tau > 0 {
+			share = 1 - math.Exp(-1e5/float64(tau))
+		}
+		level += (watts[work[k].Stage] - level) * share
+		power[i] = level
+	}
+	var updates []update
+	for at := int64(random.Float64()*float64(period)) + int64(width); at < end; at += int64(period) {
+		var sum float64
+		for i := (at - int64(width)) / 1e5; i < at/1e5; i++ {
+			sum += power[i]
+		}
+		look := at/int64(probeEvery)*int64(probeEvery) + int64(probeEvery)
+		value := sum/float64(width/1e5) + (random.Float64()-random.Float64())*noiseW
+		updates = append(updates, update{edge{look - int64(probeEvery), look + 20e3}, value})
+	}
+	return updates
+}
+
+func edgesOf(updates []update) []edge {
+	var edges []edge
+	for _, u := range updates {
+		edges = append(edges, u.edge)
+	}
+	return edges
+}
+
+func TestTheWindowIsFoundFromASquareWave(t *testing.T) {
+	ms := time.Millisecond
+	for _, c := range []struct{ period, window, lag, tau time.Duration }{
+		{100 * ms, 25 * ms, 0, 0},
+		{100 * ms, 100 * ms, 0, 0},
+		{20 * ms, 10 * ms, 0, 0},
+		{100 * ms, 25 * ms, 10 * ms, 7 * ms},
+		{100 * ms, 100 * ms, 10 * ms, 7 * ms},
+		{20 * ms, 10 * ms, 5 * ms, 7 * ms},
+		{100 * ms, 1000 * ms, 5 * ms, 7 * ms},
+	} {
+		var worst, widest float64
+		covered, found := 0, 0
+		const seeds = 20
+		for seed := range uint64(seeds) {
+			random := rand.New(rand.NewPCG(seed, 5))
+			work := squareWave(random)
+			updates := shown(random, work, c.period, c.window, c.lag, c.tau, 2)
+			r, _ := fitRhythm(edgesOf(updates))
+			w, ok := fitWindow(updates, r, work)
+			if !ok {
+				t.Logf("%v, seed %d: not found", c, seed)
+				continue
+			}
+			found++
+			off := math.Abs(float64(w.window - c.window))
+			worst, widest = max(worst, off/1e6), max(widest, float64(w.uncertainty)/1e6)
+			if off <= float64(w.uncertainty) {
+				covered++
+			}
+		}
+		t.Logf("period %v, window %v, lag %v, settling %v: worst error %.1f ms, widest ± %.1f ms, covered %d of %d", c.period, c.window, c.lag, c.tau, worst, widest, covered, found)
+		if found < seeds || covered < seeds*9/10 || worst > max(3, 0.05*float64(c.window)/1e6) {
+			t.Errorf("period %v, window %v: found %d, covered %d, off by up to %.1f ms", c.period, c.window, found, covered, worst)
+		}
+	}
+}
+
+func TestNoWindowIsFoundWhereTheLoadDoesNotExplainThePower(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 5))
+	updates := shown(random, squareWave(random), 100*time.Millisecond, 25*time.Millisecond, 0, 0, 2)
+	r, _ := fitRhythm(edgesOf(updates))
+	if w, ok := fitWindow(updates, r, squareWave(random)); ok {
+		t.Errorf("somebody else's load gives a window of %v ± %v", w.window, w.uncertainty)
+	}
+	if _, ok := fitWindow(updates, r, nil); ok {
+		t.Error("a window without a load")
+	}
+	if _, ok := fitWindow(updates[:10], r, squareWave(random)); ok {
+		t.Error("a window from ten values")
+	}
+}
