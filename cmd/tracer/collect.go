@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -100,7 +101,7 @@ func (c *collect) Run(t *terminal, l *layers) error {
 		}
 		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
 	}
-	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, profile: profile, release: func() {}}
+	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, profile: profile, truth: filepath.Join(c.Out, "_tracer", "truth", c.RunID+".jsonl"), release: func() {}}
 	defer func() { trace.release() }()
 	manifest, err := trace.run()
 	if manifest == nil {

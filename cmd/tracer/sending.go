@@ -106,16 +106,12 @@ func (c *collect) offline() (requests, error) {
 
 // prepare makes the requests for the server that was found, and the client that sends them: what the server counts, what
 // its chat template adds and how much it can read are asked before anything is measured.
-func (t *trace) prepare(ctx context.Context, cfg nebula.Config, info nebula.ServerInfo) error {
-	asker, err := nebula.New(cfg)
-	if err != nil {
-		return usage("--endpoint: %w", err)
-	}
+func (t *trace) prepare(ctx context.Context) error {
 	counter, err := t.localCounter()
 	if err != nil {
 		return err
 	}
-	server, counts := asker.Tokenizer()
+	server, counts := t.client.Tokenizer()
 	if t.Tokenizer == "" && counts {
 		counter = serverCounter{server}
 	}
@@ -123,11 +119,11 @@ func (t *trace) prepare(ctx context.Context, cfg nebula.Config, info nebula.Serv
 	if err != nil {
 		return err
 	}
-	longest := server.MaxContext()
-	if m, ok := info.Find(cfg.Model); ok && m.MaxContext.OK {
+	cfg, longest := t.config, server.MaxContext()
+	if m, ok := t.info.Find(cfg.Model); ok && m.MaxContext.OK {
 		longest = m.MaxContext
 	}
-	limit := contextLimit{tokens: longest, model: cfg.Model, endpoint: info.Endpoint}
+	limit := contextLimit{tokens: longest, model: cfg.Model, endpoint: t.info.Endpoint}
 	if err := t.checkSpec(limit); err != nil {
 		return err
 	}
@@ -145,7 +141,7 @@ func (t *trace) prepare(ctx context.Context, cfg nebula.Config, info nebula.Serv
 	}
 	cfg.ContextTokens, cfg.MaxContext = nebula.ContextFor(t.pointers(t.warmup, t.prompts)), longest.V
 	cfg.Reopen = openings.Reopen
-	t.record.Tokenizer = counter.Name()
+	t.record.CorpusID, t.record.Tokenizer = corpus.Hash(t.corpus), counter.Name()
 	if t.record.Template, err = t.template(ctx, cfg, counter, openings); err != nil {
 		return err
 	}

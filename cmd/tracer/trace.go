@@ -21,7 +21,6 @@ import (
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/nebula"
-	"github.com/llm-tracer/tracer/nebula/corpus"
 	servesim "github.com/llm-tracer/tracer/nebula/sim"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/ring"
@@ -51,8 +50,11 @@ type trace struct {
 	budget float64
 	requests
 	profile nebula.Profile // the zero value is to be detected
+	truth   string         // where the simulated server writes it; nowhere if empty
 
 	record   schema.Run
+	config   nebula.Config // of the client, as far as the server is known
+	info     nebula.ServerInfo
 	client   *nebula.Client
 	sampler  *sampler.Sampler
 	schedule *nebula.Schedule
@@ -74,6 +76,9 @@ func (t *trace) run() (*pipeline.Manifest, error) {
 		return nil, err
 	}
 	defer closeServer()
+	if err := t.prepare(ctx); err != nil {
+		return nil, err
+	}
 	if err := t.calibrate(ctx); err != nil {
 		return nil, err
 	}
@@ -122,16 +127,17 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	if cfg.Model, err = chooseModel(info, t.Model, "--model"); err != nil {
 		return nil, err
 	}
-	if err := t.prepare(ctx, cfg, info); err != nil {
-		return nil, err
+	if t.client, err = nebula.New(cfg); err != nil {
+		return nil, usage("--endpoint: %w", err)
 	}
+	t.config, t.info = cfg, info
 	asked := info.Endpoint
 	if t.Endpoint == "sim" {
 		asked = t.Endpoint // the command is there to be repeated: the simulated server's port changes
 	}
 	t.record = schema.Run{
 		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, asked), TracerVersion: version, GitCommit: gitCommit(),
-		CorpusID: corpus.Hash(t.corpus), Seed: t.Seed, Tokenizer: t.record.Tokenizer, Template: t.record.Template, Kernel: kernel(), CPU: cpu(),
+		Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
 		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
 	}
@@ -161,11 +167,7 @@ func (t *trace) startSimulated() (endpoint string, closeServer func(), err error
 	if err != nil {
 		return "", nil, usage("--model: %w", err)
 	}
-	var truth string
-	if len(t.prompts) > 0 {
-		truth = filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
-	}
-	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: truth}, t.boards.simulated)
+	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: t.truth}, t.boards.simulated)
 }
 
 // chooseModel takes the model asked for, or the only one that there is. The name goes to the terminal and into paths.
