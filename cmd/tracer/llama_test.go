@@ -13,27 +13,33 @@ import (
 	"github.com/llm-tracer/tracer/schema"
 )
 
-// The server's own tokenizer counts, its chat template is measured, and nothing comes from its cache, repetitions included.
-// Its vocabulary takes 18 tokens for the shortest prefill prompt.
-func TestEveryPromptIsItsSizeOnARealServer(t *testing.T) {
+// realServer is a llama.cpp server on a random-weight model, and the environment that shows a board beside it.
+func realServer(t *testing.T) (server *llamacpp.Server, env []string) {
+	t.Helper()
 	library := fakeLibrary(t)
 	server, err := llamacpp.Start(t.Context())
 	if err != nil {
 		t.Skip(err)
 	}
-	defer server.Stop()
-	dir := t.TempDir()
+	t.Cleanup(func() { _ = server.Stop() })
 	kind, err := catalog.BoardByName("A10")
 	if err != nil {
 		t.Fatal(err)
 	}
-	boards := filepath.Join(dir, "boards")
+	boards := filepath.Join(t.TempDir(), "boards")
 	script, err := sim.Create(boards, sim.Describe(kind, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer script.Close()
-	env := []string{"LD_LIBRARY_PATH=" + library, "TRACER_FAKENVML=" + boards}
+	t.Cleanup(func() { _ = script.Close() })
+	return server, []string{"LD_LIBRARY_PATH=" + library, "TRACER_FAKENVML=" + boards}
+}
+
+// The server's own tokenizer counts, its chat template is measured, and nothing comes from its cache, repetitions included.
+// Its vocabulary takes 18 tokens for the shortest prefill prompt.
+func TestEveryPromptIsItsSizeOnARealServer(t *testing.T) {
+	server, env := realServer(t)
+	dir := t.TempDir()
 	sizes := []string{"20", "33", "50", "72", "100", "151", "250", "400", "640", "1000"}
 	out := collectOrFail(t, env, collectArgs(dir, "prefill", "--endpoint", server.BaseURL, "--workload", "prefill", "--sizes", strings.Join(sizes, ","), "--prompts", "1", "--repeat", "2", "--idle", "0s")...)
 	if !strings.Contains(out, "counted by llamacpp:"+llamacpp.Model) {
@@ -76,24 +82,8 @@ func TestEveryPromptIsItsSizeOnARealServer(t *testing.T) {
 // A real llama.cpp server on a random-weight model, with the C fake as its GPU: the board idles, so the stages are real
 // and the watts are not.
 func TestTraceARealLlamaServer(t *testing.T) {
-	library := fakeLibrary(t)
-	server, err := llamacpp.Start(t.Context())
-	if err != nil {
-		t.Skip(err)
-	}
-	defer server.Stop()
+	server, env := realServer(t)
 	dir := t.TempDir()
-	kind, err := catalog.BoardByName("A10")
-	if err != nil {
-		t.Fatal(err)
-	}
-	boards := filepath.Join(dir, "boards")
-	script, err := sim.Create(boards, sim.Describe(kind, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer script.Close()
-	env := []string{"LD_LIBRARY_PATH=" + library, "TRACER_FAKENVML=" + boards}
 	out := collectOrFail(t, env, collectArgs(dir, "llama", "--endpoint", server.BaseURL, "--sizes", "20,200", "--prompts", "3", "--idle", "500ms")...)
 	t.Log(out)
 	s, err := analysis.Dataset{Dir: dir}.Summarize("llama")

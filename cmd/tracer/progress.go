@@ -35,6 +35,15 @@ func (t *trace) showProgress() (end func()) {
 	}
 	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), power every %v\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.devices), t.plan.Power)
 	t.started = time.Now()
+	return ticking(every, draw, func() {
+		finish()
+		p := t.schedule.Progress()
+		fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, len(t.prompts)+len(t.warmup), time.Since(t.started).Round(time.Second), p.Failed)
+	})
+}
+
+// ticking draws every so often until the returned function is called, and then finishes.
+func ticking(every time.Duration, draw, finish func()) (end func()) {
 	done := make(chan struct{})
 	var owner conc.WaitGroup
 	owner.Go(func() {
@@ -46,8 +55,6 @@ func (t *trace) showProgress() (end func()) {
 				draw()
 			case <-done:
 				finish()
-				p := t.schedule.Progress()
-				fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, len(t.prompts)+len(t.warmup), time.Since(t.started).Round(time.Second), p.Failed)
 				return
 			}
 		}
@@ -95,23 +102,5 @@ func (t *terminal) repeat(line func() string) (end func()) {
 	if f, ok := t.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		every, before, after = barEvery, "\r\033[K", ""
 	}
-	done := make(chan struct{})
-	var owner conc.WaitGroup
-	owner.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				fmt.Fprint(t.err, before+line()+after)
-			case <-done:
-				fmt.Fprintln(t.err, before+line())
-				return
-			}
-		}
-	})
-	return func() {
-		close(done)
-		owner.Wait()
-	}
+	return ticking(every, func() { fmt.Fprint(t.err, before+line()+after) }, func() { fmt.Fprintln(t.err, before+line()) })
 }

@@ -141,7 +141,7 @@ func TestReopeningKeepsTheSize(t *testing.T) {
 					t.Errorf("%q has %d tokens, not %d", text, n, p.RunTokens)
 				}
 				first, _, _ := strings.Cut(text, ".")
-				if seen[first] && len(first) > 20 {
+				if seen[first] && strings.HasSuffix(first, " met") { // a single name comes round again after all of them
 					t.Errorf("two requests begin with %q", first)
 				}
 				seen[first] = true

@@ -11,7 +11,7 @@ import (
 	"github.com/sourcegraph/conc/iter"
 )
 
-// The first sentence of a text that has room for it: three names, 170 of each, make it unique. A shorter text begins with
+// The first sentence of a text that has room for it: three names, of 232, make it unique. A shorter text begins with
 // one name.
 const (
 	meeting       = "%s, %s and %s met."
