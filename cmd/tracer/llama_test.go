@@ -36,7 +36,7 @@ func realServer(t *testing.T) (server *llamacpp.Server, env []string) {
 }
 
 // The server's own tokenizer counts, its chat template is measured, and nothing comes from its cache, repetitions included.
-// Its vocabulary takes 18 tokens for the shortest prefill prompt.
+// Its vocabulary takes 19 tokens for the shortest prefill prompt.
 func TestEveryPromptIsItsSizeOnARealServer(t *testing.T) {
 	server, env := realServer(t)
 	dir := t.TempDir()
