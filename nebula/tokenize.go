@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +22,10 @@ import (
 type Tokenizer struct {
 	client  *Client
 	context atomic.Int32 // the longest context it named
+	short   sync.Map     // counts of texts up to shortText bytes: names and the like, which are asked for again and again
 }
+
+const shortText = 64
 
 // Tokenizer is the server's own, where its profile has one.
 func (c *Client) Tokenizer() (*Tokenizer, bool) {
@@ -33,6 +37,17 @@ func (t *Tokenizer) Name() string { return t.client.cfg.Profile.Name + ":" + t.c
 
 // Count is CountTokens, up to five times where the server was busy or not reached.
 func (t *Tokenizer) Count(ctx context.Context, text string) (int, error) {
+	if n, known := t.short.Load(text); known {
+		return n.(int), nil
+	}
+	n, err := t.ask(ctx, text)
+	if err == nil && len(text) <= shortText {
+		t.short.Store(text, n)
+	}
+	return n, err
+}
+
+func (t *Tokenizer) ask(ctx context.Context, text string) (int, error) {
 	return backoff.Retry(ctx, func() (int, error) {
 		n, err := t.client.countTokens(ctx, text, &t.context)
 		if no, ok := errors.AsType[*pageError](err); ok && no.status/100 == 4 && no.status != http.StatusTooManyRequests {

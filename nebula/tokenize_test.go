@@ -14,11 +14,14 @@ func answers(text string) http.Handler {
 
 func TestABusyServerIsAskedToCountAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := client(t, inTurn(refuses(503, `{"error":"loading"}`), refuses(429, "slow down"), answers(`{"count":7,"max_model_len":4096,"tokens":[]}`)),
+		c := client(t, inTurn(refuses(503, `{"error":"loading"}`), refuses(429, "slow down"), answers(`{"count":7,"max_model_len":4096,"tokens":[]}`), refuses(400, "once is enough")),
 			func(cfg *Config) { cfg.Profile = profileNamed("vllm") })
 		counter, ok := c.Tokenizer()
 		if n, err := counter.Count(t.Context(), "x"); !ok || n != 7 || err != nil || counter.Name() != "vllm:m" {
 			t.Errorf("%s counts %d, %v", counter.Name(), n, err)
+		}
+		if n, err := counter.Count(t.Context(), "x"); n != 7 || err != nil {
+			t.Errorf("a short text counts %d the second time, %v", n, err)
 		}
 		if counter.MaxContext() != schema.Some[int32](4096) {
 			t.Errorf("context %v", counter.MaxContext())

@@ -95,6 +95,23 @@ func TestAnySizeIsExactByAFilesVocabulary(t *testing.T) {
 	})
 }
 
+// Four are made at once: which is first must not matter.
+func TestSameSeedSamePromptsByAFilesVocabulary(t *testing.T) {
+	spec := usual(9)
+	spec.Sizes, spec.PerSize = []int{30, 300}, 30
+	hashes := map[string]bool{}
+	for range 4 {
+		prompts, err := Build(t.Context(), spec, vocabulary(t, "llama2"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes[Hash(prompts)] = true
+	}
+	if len(hashes) != 1 {
+		t.Errorf("%d different corpora", len(hashes))
+	}
+}
+
 func TestAFilesOwnFirstWordIsNotReplaced(t *testing.T) {
 	openings, err := NewOpenings(t.Context(), tokens.Default(), 1)
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 )
 
 // Openings are names that cost the same number of tokens where they stand, so that one opening can take another's place
-// without changing a text's size. Next may be called from several goroutines.
+// without changing a text's size. They may be dealt from several goroutines.
 type Openings struct {
 	names []string
 	next  atomic.Uint64 // of the openings dealt
