@@ -45,6 +45,9 @@ func (d Dataset) Files(table, runID string) ([]string, error) {
 	return files, nil
 }
 
+// errNoColumn is a file from before the column was added.
+var errNoColumn = errors.New("it has no column")
+
 // scan reads the named columns of one file, batch by batch; each gets the columns in the order of their names.
 func scan(path string, columns []string, each func([]arrow.Array) error) error {
 	f, err := os.Open(path)
@@ -61,7 +64,7 @@ func scan(path string, columns []string, each func([]arrow.Array) error) error {
 	for _, name := range columns {
 		i, ok := leaf(r.MetaData().Schema, name)
 		if !ok {
-			return fmt.Errorf("reading %s: it has no column %s", path, name)
+			return fmt.Errorf("reading %s: %w %s", path, errNoColumn, name)
 		}
 		indices = append(indices, i)
 	}

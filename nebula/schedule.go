@@ -19,7 +19,8 @@ type EventSink interface {
 	Push(e *schema.SpanEvent) bool
 }
 
-// Schedule is which prompts are sent, and how. Run it once.
+// Schedule is which prompts are sent, and how. It may be run again, with other prompts, once Run has returned: request ids
+// and counts go on.
 type Schedule struct {
 	RunID   string
 	Warmup  []*schema.Prompt // sent and answered before the first of Prompts
@@ -84,7 +85,7 @@ func (s *Schedule) Run(ctx context.Context, c *Client) error {
 	}
 	setDefault(&s.AfterAbandon, schema.GivenUpSettle)
 	setDefault(&s.MaxFailures, 5)
-	s.counters.total.Store(int64(len(s.Warmup) + len(s.Prompts)))
+	s.counters.total.Add(int64(len(s.Warmup) + len(s.Prompts)))
 	for _, batch := range []struct {
 		prompts []*schema.Prompt
 		warmup  bool

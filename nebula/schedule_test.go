@@ -326,3 +326,24 @@ func TestProgressMayBeReadAtAnyTime(t *testing.T) {
 		}
 	})
 }
+
+func TestAScheduleThatIsRunAgainGoesOnCounting(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := &Schedule{RunID: "r", Warmup: prompts(2), Sinks: sinks(1)}
+		c := client(t, stream(roleOnly, says("x"), usageOf(5, 2), done), nil)
+		for _, batch := range [][]*schema.Prompt{nil, prompts(3), prompts(4)} {
+			s.Prompts = batch
+			if err := s.Run(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			s.Warmup = nil
+		}
+		ids := map[string]bool{}
+		for _, span := range s.Sinks[0].(*ledger).spans() {
+			ids[span.RequestID] = true
+		}
+		if p := s.Progress(); len(ids) != 9 || p.Total != 9 || p.Done != 9 {
+			t.Errorf("%d request ids, progress %+v; want 9", len(ids), p)
+		}
+	})
+}

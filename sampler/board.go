@@ -31,6 +31,7 @@ type boardState struct {
 	loss      error
 	planned   int64 // slots in which the board was to be read
 	governor  governor
+	costNS    int64 // of the last reading that ran undisturbed
 
 	lost     atomic.Bool
 	readings atomic.Int64

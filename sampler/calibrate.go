@@ -2,6 +2,7 @@ package sampler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -68,14 +69,15 @@ type update struct {
 }
 
 // Observe reads every field of the boards every 2 ms for a while, on the caller's goroutine, locked to its thread. The
-// boards belong to Observe until it returns. It fails where a board is lost, or the context ends.
+// boards belong to Observe until it returns. A board that is lost is observed no longer; it fails where all are, or where
+// the context ends.
 func Observe(ctx context.Context, boards []FieldReader, length time.Duration) ([]Observation, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	_, restore := punctual()
 	defer restore()
 
-	observed := make([]Observation, len(boards))
+	observed, losses := make([]Observation, len(boards)), make([]error, len(boards))
 	start := clock.Now()
 	pace := pacer{startNS: start, periodNS: int64(probeEvery)}
 	for now := start; now < start+int64(length); now = clock.Now() {
@@ -83,10 +85,15 @@ func Observe(ctx context.Context, boards []FieldReader, length time.Duration) ([
 			return nil, fmt.Errorf("calibrating: %w", context.Cause(ctx))
 		}
 		pace.take(now)
+		alive := false
 		for i, b := range boards {
-			if err := observed[i].look(b, clock.Now); err != nil {
-				return nil, fmt.Errorf("calibrating board %d: %w", b.Board().Index, err)
+			if losses[i] == nil {
+				losses[i] = observed[i].look(b)
 			}
+			alive = alive || losses[i] == nil
+		}
+		if !alive {
+			return nil, fmt.Errorf("calibrating: %w", errors.Join(losses...))
 		}
 		clock.SleepUntil(pace.due())
 	}
@@ -94,28 +101,27 @@ func Observe(ctx context.Context, boards []FieldReader, length time.Duration) ([
 }
 
 // look reads the fields that are due.
-func (o *Observation) look(b FieldReader, now func() int64) error {
+func (o *Observation) look(b FieldReader) error {
 	var r schema.Reading
 	for f := range fieldCount {
 		t := &o.fields[f]
-		start := now()
+		start := clock.Now()
 		if start < t.dueNS {
 			continue
 		}
 		err := b.ReadField(f, &r)
-		end := now()
+		end := clock.Now()
 		if err != nil {
 			return err
 		}
 		value := f.of(&r)
-		t.cost.record(end - start)
-		t.dueNS = start + dearCall*(end-start)
-		switch {
-		case value.OK:
-			t.note(value.V, start, end)
-		default:
+		if !value.OK {
 			t.dueNS = start + int64(askAgain)
+			continue
 		}
+		t.dueNS = start + dearCall*(end-start)
+		t.cost.record(end - start)
+		t.note(value.V, start, end)
 	}
 	return nil
 }

@@ -3,7 +3,8 @@
 // Sensors are grouped in lanes, each with its own rhythm, because a power sensor has something new to say every 20 to
 // 100 ms and a thermometer every second, and because every call costs the driver something. One goroutine, locked to its
 // thread, makes all calls: NVML crashes drivers when it is called concurrently, even for different boards. It keeps
-// absolute deadlines, notes when each reading began and ended, and hands readings to a Sink that must never block.
+// absolute deadlines, notes when each reading began and ended, and hands readings to a Sink that must never block. A governor
+// reads a board less often whose calls take too long. Before a run, Observe measures how the sensors behave.
 package sampler
 
 import (

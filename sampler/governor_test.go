@@ -30,7 +30,7 @@ func governedPlay(t *testing.T, budget float64, length time.Duration, sink Sink,
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	st.nowNS, st.endNS, st.cancel = 1e9, 1e9+int64(length), cancel
-	s.now, s.sleepUntil = func() int64 { return st.nowNS }, st.sleepUntil
+	s.now, s.sleepUntil, s.preempted = func() int64 { return st.nowNS }, st.sleepUntil, func() bool { return st.preempted }
 	stats, err := s.Run(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +86,19 @@ func TestTheFirstCallIsNotHeldAgainstABoard(t *testing.T) {
 	})).Boards[0]
 	if len(board.Changes) != 0 || board.BusiestShare > 0.0001 {
 		t.Errorf("share %v, changes %v", board.BusiestShare, board.Changes)
+	}
+}
+
+func TestTimeOffTheCoreIsNotHeldAgainstABoard(t *testing.T) {
+	st := &stage{}
+	board := governedPlay(t, DefaultBudget, 60*time.Second, &shelf{}, st, dear(st, func(s float64) time.Duration {
+		if st.preempted = int(s*50)%10 == 5; st.preempted {
+			return 5 * time.Millisecond
+		}
+		return 10 * time.Microsecond
+	})).Boards[0]
+	if len(board.Changes) != 0 || board.BusiestShare > 0.001 || board.BusyShare < 0.02 {
+		t.Errorf("busiest share %v, in calls %v, changes %v", board.BusiestShare, board.BusyShare, board.Changes)
 	}
 }
 

@@ -130,7 +130,7 @@ func (c *circle) refine(frequency, step float64) rhythm {
 	}
 }
 
-// sameGaps says whether renewals can be a period apart: hardly any two that are well known are closer than 0.6 of it.
+// sameGaps says whether renewals can be a period apart: hardly any two that are well known are closer than 0.55 of it.
 func (c *circle) sameGaps(periodNS float64) bool {
 	known, near := 0, 0
 	for i := 1; i < len(c.edges); i++ {
@@ -138,7 +138,7 @@ func (c *circle) sameGaps(periodNS float64) bool {
 			continue
 		}
 		known++
-		if c.atNS[i]-c.atNS[i-1] < 0.6*periodNS {
+		if c.atNS[i]-c.atNS[i-1] < 0.55*periodNS {
 			near++
 		}
 	}

@@ -54,7 +54,7 @@ func TestThePeriodIsFoundWithinOnePercentFromFourSeconds(t *testing.T) {
 	} {
 		for _, period := range []time.Duration{20 * ms, 50 * ms, 100 * ms, 167 * ms} {
 			w.period = period
-			const seeds = 100
+			const seeds = 60
 			var worst, lowest float64 = 0, 1
 			missing := 0
 			for seed := range uint64(seeds) {

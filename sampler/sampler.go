@@ -25,6 +25,7 @@ type Sampler struct {
 
 	now        func() int64
 	sleepUntil func(monotonicNS int64)
+	preempted  func() bool // the thread lost its core, since it was last asked
 
 	started  atomic.Bool
 	ticks    atomic.Int64
@@ -44,7 +45,7 @@ func New(devices []Device, plan Plan, sink Sink) (*Sampler, error) {
 	if err := plan.check(); err != nil {
 		return nil, err
 	}
-	s := &Sampler{plan: plan, sink: sink, now: clock.Now, sleepUntil: clock.SleepUntil}
+	s := &Sampler{plan: plan, sink: sink, now: clock.Now, sleepUntil: clock.SleepUntil, preempted: new(switches).preempted}
 	for _, d := range devices {
 		s.boards = append(s.boards, newBoardState(d))
 	}
@@ -125,7 +126,7 @@ func (s *Sampler) read(index int32, b *boardState, due Lane) (alive bool) {
 	*r = schema.Reading{Board: index, StartNS: s.now()}
 	err := b.device.Read(due, r)
 	r.EndNS = s.now()
-	if b.governor.spend(r.EndNS-r.StartNS, r.EndNS) {
+	if b.governor.spend(s.callCost(b, r.EndNS-r.StartNS), r.EndNS) {
 		b.periodNS.Store(b.governor.stride * b.governor.periodNS)
 	}
 	if err != nil {
@@ -139,6 +140,19 @@ func (s *Sampler) read(index int32, b *boardState, due Lane) (alive bool) {
 		b.dropped.Add(1)
 	}
 	return true
+}
+
+// longCall is longer than most calls, and shorter than a thread is off its core when another gets it.
+const longCall = 250 * time.Microsecond
+
+// callCost is what a reading cost the driver. A thread that lost its core meanwhile took no more of it: there the board's
+// last undisturbed cost stands in. On two cores with a load average of 8, being off the core looked like calls of 10 ms.
+func (s *Sampler) callCost(b *boardState, ns int64) int64 {
+	if ns > int64(longCall) && s.preempted() {
+		return b.costNS
+	}
+	b.costNS = ns
+	return ns
 }
 
 func (s *Sampler) lossErrors() error {

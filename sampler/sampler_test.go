@@ -20,6 +20,8 @@ type stage struct {
 	lateNS int64
 	cancel context.CancelFunc
 	endNS  int64
+
+	preempted bool
 }
 
 func (st *stage) sleepUntil(ns int64) {
@@ -38,7 +40,7 @@ func play(t *testing.T, st *stage, plan Plan, length time.Duration, sink Sink, d
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	st.nowNS, st.endNS, st.cancel = 1e9, 1e9+int64(length), cancel
-	s.now, s.sleepUntil = func() int64 { return st.nowNS }, st.sleepUntil
+	s.now, s.sleepUntil, s.preempted = func() int64 { return st.nowNS }, st.sleepUntil, func() bool { return false }
 	stats, err := s.Run(ctx)
 	return s, stats, err
 }

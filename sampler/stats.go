@@ -41,7 +41,7 @@ type BoardStats struct {
 	LostNow      bool
 	LastError    error                 // of the last loss
 	BusyShare    float64               // share of the run spent in this board's calls
-	BusiestShare float64               // of 5 s, or of a run of at least 1 s
+	BusiestShare float64               // of 5 s, or of a run of at least 1 s, as the governor saw it
 	Changes      []schema.PeriodChange // by the governor
 }
 

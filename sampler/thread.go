@@ -49,3 +49,19 @@ func threadCPU() time.Duration {
 	}
 	return time.Duration(used.Nano())
 }
+
+// switches counts how often a thread lost its core against its will. It is used by one thread.
+type switches struct {
+	usage unix.Rusage
+	count int64
+}
+
+// preempted says whether the calling thread lost its core since it was last asked.
+func (s *switches) preempted() bool {
+	before := s.count
+	if unix.Getrusage(unix.RUSAGE_THREAD, &s.usage) != nil {
+		return false // Linux always has it
+	}
+	s.count = s.usage.Nivcsw
+	return s.count != before
+}

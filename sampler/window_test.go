@@ -75,7 +75,7 @@ func TestTheWindowIsFoundFromASquareWave(t *testing.T) {
 	} {
 		var worst, widest float64
 		covered, found := 0, 0
-		const seeds = 20
+		const seeds = 10
 		for seed := range uint64(seeds) {
 			random := rand.New(rand.NewPCG(seed, 5))
 			work := squareWave(random)

@@ -8,6 +8,8 @@
 // A value that was not read, is not supported or failed is absent (Opt), and NULL in the dataset: never 0, never −1.
 package schema
 
+import "encoding/json"
+
 // Version of the dataset's layout and columns. Added columns keep it; a rename or a retype raises it.
 const Version = "1"
 
@@ -15,6 +17,14 @@ const Version = "1"
 type Opt[T any] struct {
 	V  T
 	OK bool
+}
+
+// MarshalJSON writes null for an absent value.
+func (o Opt[T]) MarshalJSON() ([]byte, error) {
+	if !o.OK {
+		return []byte("null"), nil
+	}
+	return json.Marshal(o.V)
 }
 
 // Some is a value that is present.

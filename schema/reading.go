@@ -11,6 +11,7 @@ type Reading struct {
 
 	PowerInstantW  Opt[float32] // field 186
 	PowerAverageW  Opt[float32] // field 185
+	MemoryPowerW   Opt[float32] // field 186 of the memory alone
 	PowerIsNew     Opt[bool]    // absent on the first reading and where power was not read
 	EnergyTotalJ   Opt[float64] // field 83, J since the driver was loaded
 	PowerLimitW    Opt[float32]
@@ -48,6 +49,7 @@ type Board struct {
 	Cores           Opt[int32]
 	ECC             Opt[bool]
 	MIG             Opt[bool]
+	Virtualization  string // a Virtualization constant; empty where NVML does not say
 	PersistenceMode Opt[bool]
 
 	DriverVersion string
@@ -55,8 +57,24 @@ type Board struct {
 	CUDAVersion   string
 
 	Power       Sensor // the instant power sensor
+	PowerScope  string // a PowerScope constant; empty where the board tells no power
 	Calibration Calibration
 }
+
+// What a board's power is the power of.
+const (
+	PowerScopeGPU    = "gpu"
+	PowerScopeModule = "module" // the CPU and memory beside the GPU too, as on Grace Hopper
+)
+
+// How a board is shared among machines.
+const (
+	VirtualizationNone        = "none"
+	VirtualizationPassthrough = "passthrough" // the whole board, in a virtual machine
+	VirtualizationVGPU        = "vgpu"        // a part of the board, in a virtual machine
+	VirtualizationHostVGPU    = "host-vgpu"   // the whole board, on the host of such machines
+	VirtualizationHostVSGA    = "host-vsga"
+)
 
 // Sensor is how a board's sensor behaves: a new value every Period, the mean over the Window before it.
 type Sensor struct {

@@ -188,6 +188,16 @@ var Requests = Table[Request]{
 		{Name: "power_updates_decode", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "new power values within decode, fewest over the boards", bind: optional(func(r *Request) Opt[int32] { return r.DecodeEnergy.Updates })},
 		{Name: "sensor_resolved_prefill", Type: typeBool, Nullable: true, Doc: "the power sensor gave a value that is this prefill's alone, on every board; else its energy leans on requests like it", bind: optional(func(r *Request) Opt[bool] { return r.PrefillEnergy.Resolved })},
 		{Name: "sensor_resolved_decode", Type: typeBool, Nullable: true, Doc: "the power sensor gave a value that is this decode's alone, on every board", bind: optional(func(r *Request) Opt[bool] { return r.DecodeEnergy.Resolved })},
+		{
+			Name: "overhead_round", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "round of tracer overhead, counted from 1; NULL in other runs",
+			bind: optional(func(r *Request) Opt[int32] { return r.Overhead.Round }),
+		},
+		{
+			Name: "overhead_period_s", Type: typeFloat64, Nullable: true, Unit: "s", Doc: "between readings of instant power in that block; NULL where the boards were not sampled, and in other runs",
+			bind: optional(func(r *Request) Opt[float64] {
+				return Opt[float64]{V: r.Overhead.Period.Seconds(), OK: r.Overhead.Period > 0}
+			}),
+		},
 		{Name: "valid", Type: typeBool, Doc: "nothing speaks against using the request", bind: required(func(r *Request) bool { return r.Valid() })},
 		{Name: "invalid_reasons", Type: typeStrings, Doc: "codes, empty where valid", bind: stringList(func(r *Request) []string { return r.Invalid })},
 	},

@@ -42,6 +42,7 @@ type Run struct {
 	PeriodAsked time.Duration // 0: chosen by tracer
 	Status      Status
 	Start, End  clock.Pair
+	Overhead    Overhead // measured by this run, or carried over from the latest that fits
 
 	Requests    int32 // attempts, warm-up included
 	Succeeded   int32
@@ -135,6 +136,8 @@ var Runs = Table[RunBoard]{
 		{Name: "cores", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "CUDA cores", bind: optional(func(r *RunBoard) Opt[int32] { return r.Board.Cores })},
 		yesNo("ecc", "error correction is on", func(r *RunBoard) Opt[bool] { return r.Board.ECC }),
 		yesNo("mig", "the board is partitioned: utilisation is unsupported and power is the whole board's", func(r *RunBoard) Opt[bool] { return r.Board.MIG }),
+		optText("virtualization", "none, passthrough (the whole board in a virtual machine), vgpu (a part of it), host-vgpu or host-vsga (their host); NULL where NVML does not say", func(r *RunBoard) string { return r.Board.Virtualization }),
+		optText("power_scope", "whose power instant and average power are: gpu, or module (Grace Hopper's CPU and memory too); NULL where the board tells no power", func(r *RunBoard) string { return r.Board.PowerScope }),
 		yesNo("persistence_mode", "the driver stays loaded", func(r *RunBoard) Opt[bool] { return r.Board.PersistenceMode }),
 		optLength("period_asked_s", "NULL where tracer chose", func(r *RunBoard) time.Duration { return r.Run.PeriodAsked }),
 		length("period_planned_s", "between readings of instant power", func(r *RunBoard) time.Duration { return r.PowerPeriod }),
@@ -158,7 +161,7 @@ var Runs = Table[RunBoard]{
 		length("sampler_cpu_s", "CPU time of the sampler's thread, for all boards together", func(r *RunBoard) time.Duration { return r.CPU }),
 		{Name: "call_budget", Type: typeFloat64, Nullable: true, Doc: "share of wall time that the governor left to this board's calls; NULL where it only watched", bind: optional(func(r *RunBoard) Opt[float64] { return Opt[float64]{V: r.Budget, OK: r.Budget > 0} })},
 		{Name: "call_share", Type: typeFloat64, Doc: "share of wall time that this board's calls took", bind: required(func(r *RunBoard) float64 { return r.CallShare })},
-		{Name: "call_share_peak", Type: typeFloat64, Doc: "the same over the busiest 5 s", bind: required(func(r *RunBoard) float64 { return r.CallPeak })},
+		{Name: "call_share_peak", Type: typeFloat64, Doc: "the same over the busiest 5 s, without the time in which the thread had lost its core", bind: required(func(r *RunBoard) float64 { return r.CallPeak })},
 		{Name: "period_changes", Type: typeStrings, Doc: "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", bind: stringList(func(r *RunBoard) []string {
 			changes := make([]string, len(r.PeriodChanges))
 			for i, c := range r.PeriodChanges {
@@ -176,7 +179,7 @@ var Runs = Table[RunBoard]{
 		whole("requests_failed", "", "errors", func(r *RunBoard) int64 { return int64(r.Run.Failed) }),
 		whole("requests_interrupted", "", "in flight when the run was stopped", func(r *RunBoard) int64 { return int64(r.Run.Interrupted) }),
 		whole("requests_invalid", "", "with a reason code, whatever their outcome", func(r *RunBoard) int64 { return int64(r.Run.Invalid) }),
-	}, calibrationColumns(), accountColumns()),
+	}, calibrationColumns(), accountColumns(), overheadColumns),
 }
 
 func text(name, doc string, get func(*RunBoard) string) Column[RunBoard] {

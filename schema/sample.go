@@ -124,6 +124,10 @@ var Samples = Table[Sample]{
 			bind: optional(func(s *Sample) Opt[float32] { return s.PowerAverageW }),
 		},
 		{
+			Name: "memory_power_w", Type: typeFloat32, Nullable: true, Unit: "W", Doc: "instant power of the device memory alone, NVML field 186 at the scope of the memory; NULL where the board does not tell it apart",
+			bind: optional(func(s *Sample) Opt[float32] { return s.MemoryPowerW }),
+		},
+		{
 			Name: "power_is_new", Type: typeBool, Nullable: true, Doc: "power_instant_w differs from the board's reading before: the sensor updated in between",
 			bind: optional(func(s *Sample) Opt[bool] { return s.PowerIsNew }),
 		},

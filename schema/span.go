@@ -80,8 +80,9 @@ type Span struct {
 
 	FinishReason string
 	HTTPStatus   Opt[int32]
-	ErrorType    string   // empty when the request succeeded
-	ErrorMessage string   // for the screen and the log, never for the dataset
+	ErrorType    string // empty when the request succeeded
+	ErrorMessage string // for the screen and the log, never for the dataset
+	Overhead     OverheadBlock
 	GivenUp      bool     // the client stopped listening before the server had stopped answering
 	Invalid      []string // reason codes, e.g. prefix_cache_hit
 }

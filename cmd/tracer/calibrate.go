@@ -39,10 +39,9 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 		return usage("--mode active without --endpoint: averaging windows are measured under a load that tracer makes; name a server, or sim")
 	}
 	// Everything but the endpoint is said as to collect, which knows how to connect.
-	as := &collect{
-		Out: c.Out, Endpoint: c.Endpoint, Model: c.Model, Server: c.Server, GPU: c.GPU, Silence: c.Silence, APIKeyFile: c.APIKeyFile,
-		RunID: newRunID(), Concurrency: 1,
-	}
+	as := &collect{target: target{
+		Out: c.Out, Endpoint: c.Endpoint, Model: c.Model, Server: c.Server, GPU: c.GPU, Silence: c.Silence, APIKeyFile: c.APIKeyFile, RunID: newRunID(),
+	}, Concurrency: 1}
 	if c.Endpoint != "" || c.Out == "" {
 		if err := as.checkSimulation(); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,7 +115,13 @@ func TestTheGovernorsChangesAreTold(t *testing.T) {
 	if !strings.Contains(out, "governor: board 0 read every 40ms instead of 20ms") {
 		t.Errorf("no word of the governor:\n%s", out)
 	}
-	if changes, _ := readRun(t, dir, "slow")["period_changes"].(string); !strings.Contains(changes, "from_s=0.02 to_s=0.04 call_share=") {
+	row := readRun(t, dir, "slow")
+	for name := range row {
+		if strings.HasPrefix(name, "calibrat") || name == "sensor_period_confidence" {
+			t.Errorf("%s is %v in a run that was not calibrated", name, row[name])
+		}
+	}
+	if changes, _ := row["period_changes"].(string); !strings.Contains(changes, "from_s=0.02 to_s=0.04 call_share=") {
 		t.Errorf("period_changes is %s", changes)
 	}
 	out = collectOrFail(t, env, collectArgs(dir, "own", "--endpoint", url, "--workload", "decode", "--sizes", "10", "--prompts", "1", "--idle", "2s", "--period", "20ms")...)
@@ -138,6 +145,17 @@ func TestAKeptCalibrationServesTheSameDriverAlone(t *testing.T) {
 	}
 	if got, err := b.kept(dir, calibrateActive); err != nil || got != nil {
 		t.Errorf("windows that were not measured: %+v, %v", got, err)
+	}
+	measured := slices.Clone(found)
+	measured[0].PowerInstant.Window, measured[0].PowerInstant.WindowError = 24*time.Millisecond, time.Millisecond
+	if err := b.keep(dir, calibrateActive, measured); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.keep(dir, calibrateAuto, found); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := b.kept(dir, calibrateActive); err != nil || len(got) != 1 || got[0] != measured[0] {
+		t.Errorf("a measured window is forgotten with the next period: %+v, %v", got, err)
 	}
 	path := calibrationPath(dir, b.facts()[0])
 	text, err := os.ReadFile(path)

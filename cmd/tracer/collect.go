@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -23,26 +22,32 @@ import (
 // longestPeriod is beyond any use: no stage lasts so long without a change.
 const longestPeriod = 10 * time.Second
 
+// target is what a trace is taken of, with what, and where it goes: the flags that collect and overhead share.
+type target struct {
+	Out        string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
+	Endpoint   string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
+	Model      string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
+	Server     string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
+	GPU        string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
+	Period     string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
+	Silence    time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
+	RunID      string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
+	Seed       int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
+	APIKeyFile string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	DryRun     bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
+	JSON       bool          `name:"json" help:"Print the result as JSON."`
+}
+
 type collect struct {
+	target
 	corpusFlags
-	Out         string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
-	Endpoint    string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
-	Model       string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
-	Server      string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
-	GPU         string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
 	Repeat      int           `default:"1" placeholder:"N" help:"Send each prompt so often; from the second time on it begins with words of its own (default: ${default})."`
 	Order       string        `default:"interleaved" enum:"interleaved,sequential" placeholder:"ORDER" help:"interleaved: random, workloads and sizes spread evenly over the run; sequential: as they stand in the corpus (default: ${default})."`
-	Period      string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
 	Calibrate   string        `default:"auto" enum:"auto,off,active" placeholder:"HOW" help:"Measure the sensors first: auto, active (averaging windows too), off. Kept in the dataset (default: ${default})."`
 	Budget      string        `default:"0.5%" placeholder:"SHARE" help:"Of the time that a board's calls may take before it is read less often; with --period auto (default: ${default})."`
 	Concurrency int           `default:"1" placeholder:"N" help:"Requests in flight; more than one makes stages overlap (default: ${default})."`
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
-	Silence     time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
-	RunID       string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
-	APIKeyFile  string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
-	DryRun      bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
-	JSON        bool          `name:"json" help:"Print the result as JSON."`
 }
 
 // Help is printed under the flags.
@@ -58,30 +63,11 @@ Without a GPU, everything simulated and named so:
 
 // Run collects one trace.
 func (c *collect) Run(t *terminal, l *layers) error {
-	period, err := c.period()
-	if err != nil {
-		return err
-	}
 	budget, err := parseBudget(c.Budget)
 	if err != nil {
 		return err
 	}
-	if c.RunID == "" {
-		c.RunID = newRunID()
-	}
-	if err := pipeline.CheckRunID(c.RunID); err != nil {
-		return usage("--run-id: %w", err)
-	}
-	if err := c.checkSimulation(); err != nil {
-		return err
-	}
-	var profile nebula.Profile
-	if c.Server != "" {
-		if profile, err = nebula.ProfileByName(c.Server); err != nil {
-			return usage("--server: %w", err)
-		}
-	}
-	boards, err := openBoards(c.GPU)
+	boards, period, profile, err := c.prepare(t)
 	if err != nil {
 		return err
 	}
@@ -101,19 +87,57 @@ func (c *collect) Run(t *terminal, l *layers) error {
 		}
 		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
 	}
-	trace := &trace{collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, profile: profile, truth: filepath.Join(c.Out, "_tracer", "truth", c.RunID+".jsonl"), release: func() {}}
+	trace := &trace{
+		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, profile: profile, truth: c.truthPath(),
+		release: func() {},
+	}
 	defer func() { trace.release() }()
-	manifest, err := trace.run()
+	manifest, err := trace.run(trace.measure)
 	if manifest == nil {
 		return err
 	}
 	return errors.Join(err, c.report(t, trace, manifest))
 }
 
-func (c *collect) simulated() bool { return strings.Contains(c.GPU, simPrefix) }
+// prepare checks the flags of the target and opens its boards.
+func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile nebula.Profile, err error) {
+	if period, err = c.period(); err != nil {
+		return nil, 0, profile, err
+	}
+	if c.RunID == "" {
+		c.RunID = newRunID()
+	}
+	if err := pipeline.CheckRunID(c.RunID); err != nil {
+		return nil, 0, profile, usage("--run-id: %w", err)
+	}
+	if err := c.checkSimulation(); err != nil {
+		return nil, 0, profile, err
+	}
+	if c.Server != "" {
+		if profile, err = nebula.ProfileByName(c.Server); err != nil {
+			return nil, 0, profile, usage("--server: %w", err)
+		}
+	}
+	if b, err = openBoards(c.GPU); err != nil {
+		return nil, 0, profile, err
+	}
+	for _, board := range b.facts() {
+		for _, caveat := range caveats(board) {
+			fmt.Fprintln(t.err, "note:", caveat)
+		}
+	}
+	return b, period, profile, nil
+}
+
+// truthPath is where the simulated server writes what really happened.
+func (c *target) truthPath() string {
+	return filepath.Join(c.Out, "_tracer", "truth", c.RunID+".jsonl")
+}
+
+func (c *target) simulated() bool { return strings.Contains(c.GPU, simPrefix) }
 
 // checkSimulation refuses halves: a simulated board knows nothing of what a real server does, and the other way round.
-func (c *collect) checkSimulation() error {
+func (c *target) checkSimulation() error {
 	switch {
 	case c.Out == "":
 		return usage("--out is empty; name a folder")
@@ -127,7 +151,7 @@ func (c *collect) checkSimulation() error {
 	return nil
 }
 
-func (c *collect) period() (time.Duration, error) {
+func (c *target) period() (time.Duration, error) {
 	if c.Period == "auto" {
 		return 0, nil
 	}
@@ -138,25 +162,21 @@ func (c *collect) period() (time.Duration, error) {
 	return d, nil
 }
 
+// checkNumbers looks at everything that can be judged without boards and server.
 func (c *collect) checkNumbers() error {
-	for _, f := range []struct {
-		flag               string
-		value, least, most int
-	}{
-		{"--repeat", c.Repeat, 1, maxRepeat},
-		{"--concurrency", c.Concurrency, 1, 1024},
-		{"--warmup", c.Warmup, 0, 1000},
-		{"--idle", int(c.Idle / time.Second), 0, 86_400},
-		{"--silence", int(c.Silence / time.Second), 1, 86_400},
-	} {
-		if f.value < f.least || f.value > f.most {
-			return usage("%s must be between %d and %d", f.flag, f.least, f.most)
-		}
+	if err := within(
+		bound{"--repeat", c.Repeat, 1, maxRepeat},
+		bound{"--concurrency", c.Concurrency, 1, 1024},
+		bound{"--warmup", c.Warmup, 0, 1000},
+		bound{"--idle", int(c.Idle / time.Second), 0, 86_400},
+		bound{"--silence", int(c.Silence / time.Second), 1, 86_400},
+	); err != nil {
+		return err
 	}
 	if _, _, err := c.load(); err != nil { // before anything else is touched
 		return err
 	}
-	spec, err := c.spec()
+	spec, err := c.spec(c.Seed)
 	if err != nil || c.Endpoint != "sim" || c.Corpus != "" {
 		return err
 	}
@@ -165,6 +185,21 @@ func (c *collect) checkNumbers() error {
 		err = corpus.Check(context.Background(), spec, counter)
 	}
 	return notMade(err)
+}
+
+// bound is the range that a flag's value must be in.
+type bound struct {
+	flag               string
+	value, least, most int
+}
+
+func within(bounds ...bound) error {
+	for _, b := range bounds {
+		if b.value < b.least || b.value > b.most {
+			return usage("%s must be between %d and %d", b.flag, b.least, b.most)
+		}
+	}
+	return nil
 }
 
 // newRunID sorts by time and does not collide with another tracer started in the same second.
@@ -183,9 +218,7 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 	query := fmt.Sprintf("SELECT stage, count(*) AS rows, round(avg(power_instant_w), 1) AS mean_w FROM read_parquet('%s/samples/**/*.parquet', hive_partitioning = true) WHERE run_id = '%s' GROUP BY stage",
 		strings.ReplaceAll(strings.TrimSuffix(c.Out, "/"), "'", "''"), m.RunID)
 	if c.JSON {
-		e := json.NewEncoder(t.out)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
+		return t.json(struct {
 			*analysis.Summary
 			Simulated bool              `json:"simulated"`
 			Status    schema.Status     `json:"status"`
@@ -195,11 +228,7 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 			Query     string            `json:"duckdb_query"`
 		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query})
 	}
-	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, c.Out)
-	if what := tr.simulatedParts(); what != "" {
-		fmt.Fprintf(t.out, "SIMULATED %s: these numbers describe no real hardware.\n", what)
-	}
-	fmt.Fprintln(t.out)
+	tr.printHead(m)
 	if err := summary.Print(t.out); err != nil {
 		return err
 	}
@@ -211,6 +240,15 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 	tr.tellCalls()
 	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)
 	return err
+}
+
+// printHead begins a report.
+func (t *trace) printHead(m *pipeline.Manifest) {
+	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, t.Out)
+	if what := t.simulatedParts(); what != "" {
+		fmt.Fprintf(t.out, "SIMULATED %s: these numbers describe no real hardware.\n", what)
+	}
+	fmt.Fprintln(t.out)
 }
 
 // commandLine is how the run was started, with the endpoint as it may be shown: keys have no flag, but a URL can hold

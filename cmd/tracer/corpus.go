@@ -23,7 +23,6 @@ type corpusFlags struct {
 	Prompts     *int     `placeholder:"N" help:"Prompts of each workload and size (default: 100, or all of the file)."`
 	ExactLength bool     `name:"exact-length" default:"true" negatable:"" help:"Ask for decode answers of exactly their size, where the server can be asked (default: ${default})."`
 	Tokenizer   string   `placeholder:"PATH" help:"What counts tokens: a tokenizer.json, o200k_base or cl100k_base (default: the server's own where it has one, else o200k_base)."`
-	Seed        int64    `default:"1" placeholder:"N" help:"Of the prompts and their order (default: ${default})."`
 }
 
 var (
@@ -34,8 +33,8 @@ var (
 const usualPrompts = 100
 
 // spec is what is to be made, with the usual where nothing is said.
-func (f *corpusFlags) spec() (corpus.Spec, error) {
-	spec := corpus.Spec{Sizes: f.Sizes, PerSize: usualPrompts, Seed: uint64(f.Seed), ExactLength: f.ExactLength}
+func (f *corpusFlags) spec(seed int64) (corpus.Spec, error) {
+	spec := corpus.Spec{Sizes: f.Sizes, PerSize: usualPrompts, Seed: uint64(seed), ExactLength: f.ExactLength}
 	if len(spec.Sizes) == 0 {
 		spec.Sizes = usualSizes
 	}
@@ -75,8 +74,8 @@ func (f *corpusFlags) localCounter() (corpus.Counter, error) {
 }
 
 // build gives the prompts: those of the file, or new ones of an author, nil for the built-in one. note is for the screen.
-func (f *corpusFlags) build(ctx context.Context, counter corpus.Counter, author corpus.Author) (prompts []schema.Prompt, note string, err error) {
-	spec, err := f.spec()
+func (f *corpusFlags) build(ctx context.Context, seed int64, counter corpus.Counter, author corpus.Author) (prompts []schema.Prompt, note string, err error) {
+	spec, err := f.spec(seed)
 	if err != nil {
 		return nil, "", err
 	}

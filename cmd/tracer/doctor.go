@@ -47,6 +47,9 @@ func (f *findings) ill(what, mend string, err error) {
 	fmt.Fprintf(f.out, "FAIL  %-9s %v\n      %-9s mend: %s\n", what, err, "", mend)
 }
 
+// note is neither: what the numbers of a thing that works do not mean.
+func (f *findings) note(what, note string) { fmt.Fprintf(f.out, "note  %-9s %s\n", what, note) }
+
 // Run looks at everything that collect needs, and goes on past what fails.
 func (d *doctor) Run(t *terminal, l *layers) error {
 	f := &findings{out: t.out}
@@ -83,6 +86,9 @@ func (d *doctor) boards(f *findings) {
 func (d *doctor) board(f *findings, device sampler.Device) {
 	b := device.Board()
 	f.well("board", "%d %s (%s) %s, %s", b.Index, b.Name, b.Architecture, b.UUID, b.PCIBusID)
+	for _, caveat := range caveats(b) {
+		f.note("board", caveat)
+	}
 	answers, err := device.(*nvml.Board).Probe(context.Background(), probeLength)
 	if err != nil {
 		f.ill("sensors", "see dmesg for the driver's own words; a lost board needs a reset", err)

@@ -26,44 +26,60 @@ func calibrationPath(out string, b schema.Board) string {
 	return filepath.Join(out, "_tracer", "calibration", schema.Slug(b.UUID)+".json")
 }
 
+// readKept is what a dataset knows about a board; it reports false where that is nothing, or is about another driver.
+func readKept(out string, b schema.Board) (k keptCalibration, ok bool, err error) {
+	text, err := os.ReadFile(calibrationPath(out, b))
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &k)
+	}
+	if err != nil {
+		return k, false, fmt.Errorf("reading %s: %w", calibrationPath(out, b), err)
+	}
+	return k, k.UUID == b.UUID && k.Driver == b.DriverVersion && k.VBIOS == b.VBIOS && k.PowerInstant.Period > 0, nil
+}
+
 // kept is what a dataset knows about all of the boards; it is nil where one is missing, or was calibrated less.
 func (b *boards) kept(out, mode string) ([]schema.Calibration, error) {
 	var found []schema.Calibration
 	for _, board := range b.facts() {
-		text, err := os.ReadFile(calibrationPath(out, board))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		var k keptCalibration
-		if err == nil {
-			err = json.Unmarshal(text, &k)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", calibrationPath(out, board), err)
-		}
-		if k.UUID != board.UUID || k.Driver != board.DriverVersion || k.VBIOS != board.VBIOS || k.PowerInstant.Period == 0 || mode == calibrateActive && k.Mode != mode {
-			return nil, nil
+		k, ok, err := readKept(out, board)
+		if err != nil || !ok || mode == calibrateActive && k.Mode != mode {
+			return nil, err
 		}
 		found = append(found, k.Calibration)
 	}
 	return found, nil
 }
 
-// keep writes down what was found. A board whose period was not found is tried again next time.
+// keep writes down what was found, together with the windows that were measured before. A board whose period was not found
+// is tried again next time.
 func (b *boards) keep(out, mode string, found []schema.Calibration) error {
 	for i, board := range b.facts() {
+		mode := mode
 		if found[i].PowerInstant.Period == 0 {
 			continue
 		}
-		text, err := json.MarshalIndent(keptCalibration{board.Name, board.UUID, board.DriverVersion, board.VBIOS, mode, found[i]}, "", "  ")
-		if err != nil {
-			return fmt.Errorf("keeping the calibration of %s: %w", board.UUID, err)
+		if before, ok, _ := readKept(out, board); ok && mode == calibrateAuto && before.Mode == calibrateActive { // one that cannot be read is replaced
+			mode = before.Mode
+			inherit(&found[i].PowerInstant, before.PowerInstant)
+			inherit(&found[i].PowerAverage, before.PowerAverage)
 		}
-		if err := writeWhole(calibrationPath(out, board), append(text, '\n')); err != nil {
+		text, err := json.MarshalIndent(keptCalibration{board.Name, board.UUID, board.DriverVersion, board.VBIOS, mode, found[i]}, "", "  ")
+		if err == nil {
+			err = writeWhole(calibrationPath(out, board), append(text, '\n'))
+		}
+		if err != nil {
 			return fmt.Errorf("keeping the calibration of %s: %w", board.UUID, err)
 		}
 	}
 	return nil
+}
+
+func inherit(f *schema.FieldCalibration, before schema.FieldCalibration) {
+	f.Window, f.WindowError = before.Window, before.WindowError
 }
 
 // writeWhole replaces a file at once.

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,6 +51,7 @@ var version = "dev"
 type commands struct {
 	Collect   collect          `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
 	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
+	Overhead  overhead         `cmd:"" help:"Measure what sampling costs the requests: blocks without it, and at several periods, in random order."`
 	Doctor    doctor           `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
 	Calibrate calibrateCommand `cmd:"" help:"Measure how the boards' sensors behave: update periods, averaging windows, cost of each call."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
@@ -124,6 +126,13 @@ func exitCode(err error) int {
 
 // terminal is where a command writes: results to out, progress and complaints to err.
 type terminal struct{ out, err io.Writer }
+
+// json prints a result for programs.
+func (t *terminal) json(v any) error {
+	e := json.NewEncoder(t.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
 
 type versionPrint struct{}
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -39,13 +38,22 @@ type runPlan struct {
 }
 
 func (c *collect) printPlan(t *terminal, b *boards, plan sampler.Plan, prompts, warmup []schema.Prompt) error {
-	p := runPlan{Requests: len(prompts), Warmup: len(warmup), Sampling: plan.String(), RunID: c.RunID, Dataset: c.Out}
+	p, err := c.planned(b, plan.String(), 1/plan.Power.Seconds(), prompts, warmup)
+	if err != nil {
+		return err
+	}
+	return p.print(t, c.JSON)
+}
+
+// planned reckons with so many readings of each board a second.
+func (c *collect) planned(b *boards, sampling string, hz float64, prompts, warmup []schema.Prompt) (runPlan, error) {
+	p := runPlan{Requests: len(prompts), Warmup: len(warmup), Sampling: sampling, RunID: c.RunID, Dataset: c.Out}
 	for _, f := range b.facts() {
 		p.Boards = append(p.Boards, fmt.Sprintf("%d %s %s", f.Index, f.Name, f.UUID))
 	}
 	timing, assumption, err := c.timing(b)
 	if err != nil {
-		return err
+		return p, err
 	}
 	p.Assumption = assumption
 	for _, list := range [][]schema.Prompt{warmup, prompts} {
@@ -60,15 +68,20 @@ func (c *collect) printPlan(t *terminal, b *boards, plan sampler.Plan, prompts, 
 		}
 	}
 	p.Expected = (c.Idle + settle + p.Expected/time.Duration(c.Concurrency)).Round(time.Second)
-	p.Rows = int64(p.Expected/plan.Power) * int64(len(b.devices))
+	p.Rows = int64(p.Expected.Seconds()*hz) * int64(len(b.devices))
 	p.DiskBytes = p.Rows*bytesPerRow + p.InputTokens*bytesPerToken + int64(3*len(b.devices)+3)*bytesPerFile
+	if c.Calibrate != calibrateOff && b.calibrations == nil {
+		p.Expected += calibrationLength(c.Calibrate) + rested // without rows
+	}
 	if free, err := freeBytes(existing(c.Out)); err == nil {
 		p.FreeBytes = free
 	}
-	if c.JSON {
-		e := json.NewEncoder(t.out)
-		e.SetIndent("", "  ")
-		return e.Encode(p)
+	return p, nil
+}
+
+func (p *runPlan) print(t *terminal, asJSON bool) error {
+	if asJSON {
+		return t.json(p)
 	}
 	fmt.Fprintf(t.out, "run        %s into %s\n", p.RunID, p.Dataset)
 	for _, b := range p.Boards {
@@ -77,7 +90,7 @@ func (c *collect) printPlan(t *terminal, b *boards, plan sampler.Plan, prompts, 
 	fmt.Fprintf(t.out, "requests   %d and %d for warm-up: %d tokens in, up to %d out\n", p.Requests, p.Warmup, p.InputTokens, p.MaxOutput)
 	fmt.Fprintf(t.out, "sampling   %s\n", p.Sampling)
 	fmt.Fprintf(t.out, "time       about %v (%s)\n", p.Expected, p.Assumption)
-	_, err = fmt.Fprintf(t.out, "disk       about %.1f MB for %d rows; %.1f GB free there\n", float64(p.DiskBytes)/1e6, p.Rows, float64(p.FreeBytes)/1e9)
+	_, err := fmt.Fprintf(t.out, "disk       about %.1f MB for %d rows; %.1f GB free there\n", float64(p.DiskBytes)/1e6, p.Rows, float64(p.FreeBytes)/1e9)
 	return err
 }
 

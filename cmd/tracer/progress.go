@@ -33,7 +33,7 @@ func (t *trace) showProgress() (end func()) {
 	if what := t.simulatedParts(); what != "" {
 		fmt.Fprintf(t.err, "SIMULATED %s: %s serving %s\n", what, t.boards.facts()[0].Name, t.record.Model)
 	}
-	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), power every %v\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.devices), t.plan.Power)
+	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), %s\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.devices), t.rhythm)
 	t.started = time.Now()
 	return ticking(every, draw, func() {
 		finish()
@@ -67,12 +67,16 @@ func ticking(every time.Duration, draw, finish func()) (end func()) {
 
 func (t *trace) printLine() {
 	p := t.schedule.Progress()
-	fmt.Fprintf(t.err, "%d/%d requests, %d failed, %s\n", p.Done, p.Total, p.Failed, t.live())
+	fmt.Fprintf(t.err, "%d/%d requests, %d failed, %s\n", p.Done, len(t.prompts)+len(t.warmup), p.Failed, t.live())
 }
 
 // live is the boards at this instant.
 func (t *trace) live() string {
-	l := t.sampler.Live()
+	s := t.running.Load()
+	if s == nil {
+		return "not sampling"
+	}
+	l := s.Live()
 	var watts []string
 	for _, b := range l.Boards {
 		if b.Period > t.plan.Power {
@@ -91,7 +95,7 @@ func (t *trace) live() string {
 	if l.Ticks > 0 && t.schedule.Progress().InFlight == 0 {
 		phase = "idle, "
 	}
-	hz := float64(l.Ticks) / time.Since(t.started).Seconds()
+	hz := float64(l.Ticks) / time.Since(s.since).Seconds()
 	return fmt.Sprintf("%s%s, %.1f Hz, %d dropped", phase, strings.Join(watts, " "), hz, l.Dropped)
 }
 

@@ -29,6 +29,7 @@ const (
 
 type prompts struct {
 	corpusFlags
+	Seed       int64  `default:"1" placeholder:"N" help:"Of the prompts (default: ${default})."`
 	Out        string `default:"datasets" placeholder:"DIR" help:"Dataset to write prompts/<id>.parquet into (default: ${default})."`
 	Source     string `default:"builtin" enum:"builtin,nebula" placeholder:"NAME" help:"Who writes the long texts: builtin, offline; nebula, a model behind NEBULA_BASE_URL (default: ${default})."`
 	Writer     string `placeholder:"NAME" help:"Model that writes, for --source nebula (default: the only one that is listed there)."`
@@ -55,7 +56,7 @@ With texts by a model, resumable at any point (the key is read from the environm
 
 // Run makes a corpus and stores it.
 func (c *prompts) Run(t *terminal, l *layers) error {
-	spec, err := c.spec()
+	spec, err := c.spec(c.Seed)
 	switch {
 	case err != nil:
 		return err
@@ -137,7 +138,7 @@ func connectTo(ctx context.Context, cfg nebula.Config, endpoint, model string) (
 // write makes the prompts, with a model's texts where they are wanted.
 func (c *prompts) write(ctx context.Context, t *terminal, l *layers, counter corpus.Counter, spec corpus.Spec) ([]schema.Prompt, string, error) {
 	if c.Source != corpus.SourceNebula {
-		made, note, err := c.build(ctx, counter, nil)
+		made, note, err := c.build(ctx, c.Seed, counter, nil)
 		return made, note, notMade(err)
 	}
 	key := nebula.NewKey(strings.TrimSpace(l.lookup(nebulaKeyName)))
@@ -160,7 +161,7 @@ func (c *prompts) write(ctx context.Context, t *terminal, l *layers, counter cor
 	writer := author.New(client, model, spec.Seed, store)
 	fmt.Fprintf(t.err, "%s at %s writes; answers are kept in %s\n", model, client.Endpoint(), c.store())
 	end := t.showWriting(writer, writer.Cost(spec))
-	made, note, err := c.build(ctx, counter, writer)
+	made, note, err := c.build(ctx, c.Seed, counter, writer)
 	end()
 	if refused, ok := errors.AsType[*author.RefusedError](err); ok {
 		err = environment(fmt.Errorf("%w\n%d answers are kept; the same command goes on from there (%s)", err, store.Len(), mendOf(refused.ErrorType)))

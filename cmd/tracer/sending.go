@@ -27,7 +27,7 @@ type requests struct {
 
 // requests makes the corpus and the warm-up's own prompts: a prompt sent twice could be answered from a prefix cache.
 func (c *collect) requests(ctx context.Context, s corpus.Sending) (r requests, note string, err error) {
-	if r.corpus, note, err = c.build(ctx, s.Counter, nil); err != nil {
+	if r.corpus, note, err = c.build(ctx, c.Seed, s.Counter, nil); err != nil {
 		return r, "", notMade(err)
 	}
 	s.Repeat = c.Repeat
@@ -104,15 +104,18 @@ func (c *collect) offline() (requests, error) {
 	return r, err
 }
 
-// prepare makes the requests for the server that was found, and the client that sends them: what the server counts, what
+// ready makes the requests for the server that was found, and the client that sends them: what the server counts, what
 // its chat template adds and how much it can read are asked before anything is measured.
-func (t *trace) prepare(ctx context.Context) error {
+//
+// overhead has made its own requests, offline: each block is to have its share of them.
+func (t *trace) ready(ctx context.Context) error {
 	counter, err := t.localCounter()
 	if err != nil {
 		return err
 	}
+	given := len(t.prompts) > 0
 	server, counts := t.client.Tokenizer()
-	if t.Tokenizer == "" && counts {
+	if t.Tokenizer == "" && counts && !given {
 		counter = serverCounter{server}
 	}
 	openings, err := corpus.NewOpenings(ctx, counter, rand.Uint64())
@@ -124,20 +127,10 @@ func (t *trace) prepare(ctx context.Context) error {
 		longest = m.MaxContext
 	}
 	limit := contextLimit{tokens: longest, model: cfg.Model, endpoint: t.info.Endpoint}
-	if err := t.checkSpec(limit); err != nil {
-		return err
-	}
-	began := time.Now()
-	var note string
-	if t.requests, note, err = t.collect.requests(ctx, corpus.Sending{Counter: counter, Openings: openings, Reopen: !cfg.Profile.DefeatsCache()}); err != nil {
-		return err
-	}
-	if note != "" {
-		fmt.Fprintln(t.err, note)
-	}
-	fmt.Fprintf(t.err, "%d prompts, counted by %s, ready in %v\n", len(t.corpus), counter.Name(), time.Since(began).Round(time.Millisecond))
-	if misfits, furthest := corpus.Misfits(t.prompts); misfits > 0 {
-		fmt.Fprintf(t.err, "%d prefill requests are not their size by %s, the furthest by %+d tokens; tracer prompts --endpoint makes a corpus for this server\n", misfits, counter.Name(), furthest)
+	if !given {
+		if err := t.makeRequests(ctx, limit, corpus.Sending{Counter: counter, Openings: openings, Reopen: !cfg.Profile.DefeatsCache()}); err != nil {
+			return err
+		}
 	}
 	cfg.ContextTokens, cfg.MaxContext = nebula.ContextFor(t.pointers(t.warmup, t.prompts)), longest.V
 	cfg.Reopen = openings.Reopen
@@ -154,6 +147,27 @@ func (t *trace) prepare(ctx context.Context) error {
 	}
 	t.client, err = nebula.New(cfg)
 	return err
+}
+
+// makeRequests makes the requests, unless their sizes cannot fit, and tells what is to be known of them.
+func (t *trace) makeRequests(ctx context.Context, limit contextLimit, s corpus.Sending) error {
+	if err := t.checkSpec(limit); err != nil {
+		return err
+	}
+	began := time.Now()
+	var note string
+	var err error
+	if t.requests, note, err = t.collect.requests(ctx, s); err != nil {
+		return err
+	}
+	if note != "" {
+		fmt.Fprintln(t.err, note)
+	}
+	fmt.Fprintf(t.err, "%d prompts, counted by %s, ready in %v\n", len(t.corpus), s.Counter.Name(), time.Since(began).Round(time.Millisecond))
+	if misfits, furthest := corpus.Misfits(t.prompts); misfits > 0 {
+		fmt.Fprintf(t.err, "%d prefill requests are not their size by %s, the furthest by %+d tokens; tracer prompts --endpoint makes a corpus for this server\n", misfits, s.Counter.Name(), furthest)
+	}
+	return nil
 }
 
 // template asks one short question and gives what the server counts beyond its text; absent where that cannot be told. A
@@ -184,7 +198,7 @@ type contextLimit struct {
 
 // checkSpec refuses sizes that cannot fit before their prompts are made.
 func (t *trace) checkSpec(limit contextLimit) error {
-	spec, err := t.spec()
+	spec, err := t.spec(t.Seed)
 	if err != nil || t.Corpus != "" {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 
 func TestSequentialOrderIsTheCorpusOverAndOver(t *testing.T) {
 	three := 3
-	c := collect{corpusFlags: corpusFlags{Sizes: []int{20, 30}, Prompts: &three, Seed: 1, ExactLength: true}, Repeat: 2, Order: "sequential", Warmup: 2}
+	c := collect{corpusFlags: corpusFlags{Sizes: []int{20, 30}, Prompts: &three, ExactLength: true}, target: target{Seed: 1}, Repeat: 2, Order: "sequential", Warmup: 2}
 	r, err := c.offline()
 	if err != nil {
 		t.Fatal(err)

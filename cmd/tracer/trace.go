@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +10,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode"
 
 	"github.com/sourcegraph/conc"
-	"github.com/sourcegraph/conc/panics"
 
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/internal/clock"
@@ -56,19 +55,21 @@ type trace struct {
 	config   nebula.Config // of the client, as far as the server is known
 	info     nebula.ServerInfo
 	client   *nebula.Client
-	sampler  *sampler.Sampler
+	readings *ring.SPSC[schema.Reading]
+	running  atomic.Pointer[running] // nil while the boards are not sampled
 	schedule *nebula.Schedule
 	pipeline *pipeline.Pipeline
 	sampling []schema.Sampling
 	faults   []string  // what the boards failed at
+	rhythm   string    // of the sampling, for the progress display
 	started  time.Time // of the progress display
 
 	release    func()     // gives signals back to the system; once the result is printed
 	publishing sync.Mutex // held by whoever ends the run: the commit, or the second Ctrl-C
 }
 
-// run collects and commits. The manifest is nil where nothing was committed.
-func (t *trace) run() (*pipeline.Manifest, error) {
+// run measures and commits. The manifest is nil where nothing was committed.
+func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (sampler.Stats, error)) (*pipeline.Manifest, error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
 	closeServer, err := t.connect(ctx)
@@ -76,7 +77,7 @@ func (t *trace) run() (*pipeline.Manifest, error) {
 		return nil, err
 	}
 	defer closeServer()
-	if err := t.prepare(ctx); err != nil {
+	if err := t.ready(ctx); err != nil {
 		return nil, err
 	}
 	if err := t.calibrate(ctx); err != nil {
@@ -86,7 +87,7 @@ func (t *trace) run() (*pipeline.Manifest, error) {
 		return nil, err
 	}
 	t.release = t.onSignal(stop)
-	stats, err := t.measure(ctx, stop)
+	stats, err := measure(ctx, stop)
 	var stopped *nebula.StopError
 	if err != nil && !errors.Is(err, errInterrupted) && !errors.As(err, &stopped) && !errors.Is(err, errAllBoardsLost) {
 		return nil, t.unpublished(err)
@@ -205,7 +206,7 @@ func (t *trace) pointers(lists ...[]schema.Prompt) []*schema.Prompt {
 
 // open claims the run in the dataset and builds the stations.
 func (t *trace) open() (err error) {
-	readings := ring.New[schema.Reading](ringReadings)
+	t.readings = ring.New[schema.Reading](ringReadings)
 	spans := make([]*ring.SPSC[schema.SpanEvent], t.Concurrency)
 	sinks := make([]nebula.EventSink, t.Concurrency)
 	for i := range spans {
@@ -214,19 +215,13 @@ func (t *trace) open() (err error) {
 	}
 	t.record.Start = clock.Read()
 	t.pipeline, err = pipeline.Open(pipeline.Config{
-		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: t.corpus, Readings: readings, Spans: spans,
+		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: t.corpus, Readings: t.readings, Spans: spans,
 	})
 	if err != nil && !errors.Is(err, pipeline.ErrRunExists) {
 		return unwritable(t.Out, err)
 	}
 	if err != nil {
 		return err
-	}
-	if t.sampler, err = sampler.New(t.boards.devices, t.plan, readings); err != nil {
-		return errors.Join(err, t.pipeline.Abandon())
-	}
-	if t.period == 0 {
-		t.sampler.Govern(t.budget)
 	}
 	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks}
 	return nil
@@ -246,39 +241,17 @@ func unwritable(dir string, err error) error {
 	return environment(fmt.Errorf("--out %s: %w; choose a folder that you may write to", dir, err))
 }
 
-// measure runs sampler, pipeline and progress beside the schedule, and ends them in the order in which data flows.
-func (t *trace) measure(ctx context.Context, stop context.CancelCauseFunc) (sampler.Stats, error) {
-	sampling, endSampling := context.WithCancel(context.WithoutCancel(ctx))
-	defer endSampling()
-	drained := make(chan struct{})
-	var (
-		readers, writers conc.WaitGroup
-		stats            sampler.Stats
-		samplerErr       error
-		pipelineErr      error
-	)
-	readers.Go(func() {
-		crash := panics.Try(func() { stats, samplerErr = t.sampler.Run(sampling) })
-		if samplerErr = cmp.Or(crash.AsError(), samplerErr); samplerErr != nil {
-			stop(fmt.Errorf("%w: %w", errAllBoardsLost, samplerErr))
-		}
+// measure carries out the plan: the boards are sampled while the prompts are sent.
+func (t *trace) measure(ctx context.Context, stop context.CancelCauseFunc) (stats sampler.Stats, err error) {
+	t.rhythm = fmt.Sprintf("power every %v", t.plan.Power)
+	t.carryOverhead() //nolint:contextcheck // a few small files, not worth stopping for
+	err = t.recorded(stop, func() (err error) {
+		stats, err = t.sampled(ctx, stop, t.plan, func() error {
+			defer t.showProgress()()
+			return t.send(ctx)
+		})
+		return err
 	})
-	writers.Go(func() {
-		crash := panics.Try(func() { pipelineErr = t.pipeline.Collect(drained) })
-		if pipelineErr = cmp.Or(crash.AsError(), pipelineErr); pipelineErr != nil {
-			stop(pipelineErr)
-		}
-	})
-	endProgress := t.showProgress()
-	err := t.send(ctx)
-	endProgress()
-	endSampling()
-	readers.Wait()
-	close(drained)
-	writers.Wait()
-	if pipelineErr != nil {
-		return stats, pipelineErr
-	}
 	return stats, err
 }
 
@@ -287,13 +260,19 @@ func (t *trace) send(ctx context.Context) error {
 	if err := wait(ctx, t.Idle); err != nil {
 		return err
 	}
-	if err := t.schedule.Run(ctx, t.client); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
+	if err := t.ask(ctx); err != nil {
 		return err
 	}
 	return wait(ctx, settle)
+}
+
+// ask sends the schedule's prompts.
+func (t *trace) ask(ctx context.Context) error {
+	err := t.schedule.Run(ctx, t.client)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
 }
 
 func wait(ctx context.Context, d time.Duration) error {

@@ -227,21 +227,7 @@ func startSim(t *testing.T, args ...string) (url string) {
 
 func TestTermCommitsWhatWasMeasured(t *testing.T) {
 	dir := t.TempDir()
-	cmd := exec.Command(program(t), collectArgs(dir, "cut", "--gpu", "sim:H200", "--endpoint", "sim", "--workload", "decode", "--sizes", "10,2000", "--prompts", "50", "--warmup", "0", "--idle", "300ms")...)
-	cmd.Env = environ()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	waitForTruth(t, filepath.Join(dir, "_tracer", "truth", "cut.jsonl"))
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // the exit code is looked at next
-	if got := cmd.ProcessState.ExitCode(); got != exitInterrupted {
-		t.Fatalf("exit code %d, want %d\n%s", got, exitInterrupted, &stderr)
-	}
+	terminate(t, dir, 2, collectArgs(dir, "cut", "--gpu", "sim:H200", "--endpoint", "sim", "--workload", "decode", "--sizes", "10,2000", "--prompts", "50", "--warmup", "0", "--idle", "300ms")...)
 	s, err := analysis.Dataset{Dir: dir}.Summarize("cut")
 	if err != nil {
 		t.Fatal(err)
@@ -255,8 +241,28 @@ func TestTermCommitsWhatWasMeasured(t *testing.T) {
 	}
 }
 
-// waitForTruth polls until the simulated server has finished a few requests.
-func waitForTruth(t *testing.T, path string) {
+// terminate starts tracer for a run called cut, and stops it with SIGTERM when it has finished some requests.
+func terminate(t *testing.T, dir string, requests int, args ...string) {
+	t.Helper()
+	cmd := exec.Command(program(t), args...)
+	cmd.Env = environ()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitForTruth(t, filepath.Join(dir, "_tracer", "truth", "cut.jsonl"), requests)
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // the exit code is looked at next
+	if got := cmd.ProcessState.ExitCode(); got != exitInterrupted {
+		t.Fatalf("exit code %d, want %d\n%s", got, exitInterrupted, &stderr)
+	}
+}
+
+// waitForTruth polls until the simulated server has finished some requests.
+func waitForTruth(t *testing.T, path string, requests int) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -264,7 +270,7 @@ func waitForTruth(t *testing.T, path string) {
 	for {
 		select {
 		case <-tick.C:
-			if text, err := os.ReadFile(path); err == nil && bytes.Count(text, []byte("\n")) >= 3 { // the question about the chat template is one
+			if text, err := os.ReadFile(path); err == nil && bytes.Count(text, []byte("\n")) > requests { // the question about the chat template is one more
 				return
 			}
 		case <-deadline:

@@ -7,7 +7,7 @@ type Estimate struct{ J, SD float64 }
 
 // shapeSD is how well the response describes a board at all, as an error of a stage's beginning, in s. This floor makes the
 // intervals hold the truth as often as they say in the tests' study, where boards follow their work in steps.
-const shapeSD = 0.12e-3
+const shapeSD = 0.10e-3
 
 // Energy is the energy of some segments together. What their estimates share, and what one gains where another loses, is
 // in the standard deviation.
@@ -55,7 +55,7 @@ func (m *Model) shapeError(i int) float64 {
 	if c == 0 {
 		return 0
 	}
-	return shapeSD * (m.level[c] - m.level[c-1])
+	return m.startSD * (m.level[c] - m.level[c-1])
 }
 
 // bounds are a segment's beginning and end, in s.
@@ -94,6 +94,9 @@ func (m *Model) LagS() float64 { return m.response.lag() }
 
 // DelayS is the time from a request's start to the board's.
 func (m *Model) DelayS() float64 { return m.delay }
+
+// WindowS is the sensor's averaging window, as fitted.
+func (m *Model) WindowS() float64 { return m.window }
 
 // NoiseW is the standard deviation of an update under constant work.
 func (m *Model) NoiseW() float64 { return m.noise.active }

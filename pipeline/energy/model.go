@@ -1,6 +1,7 @@
 package energy
 
 import (
+	"math"
 	"slices"
 	"sort"
 
@@ -40,12 +41,15 @@ type Model struct {
 	kinds    []kind
 	alike    int // kinds, the first, with enough members to have a mean
 
-	response response
-	delay    float64   // s, from a request's start to the board's
-	level    []float64 // of each cell, W
-	factor   *banded   // of the levels' precision
-	common   *banded   // of the precision of what all levels share: response, delay, the kinds' means
-	follow   [][]float64
+	response                response
+	delay                   float64 // s, from a request's start to the board's
+	window                  float64 // s, of the sensor
+	toldWindow, windowDoubt float64
+	startSD                 float64   // s, by which the beginnings of all stages may be off together
+	level                   []float64 // of each cell, W
+	factor                  *banded   // of the levels' precision
+	common                  *banded   // of the precision of what all levels share: response, delay, the kinds' means
+	follow                  [][]float64
 }
 
 // kind is what the segments of one kind have in common.
@@ -63,19 +67,18 @@ const rounds = 10
 // Fit fits the model to a run's updates. It reports false where no model can be fitted: the updates are too few, or the
 // sensor is a running mean that is longer than its period, so that no stage can be told from its neighbours.
 func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
-	window := s.Window
-	if window == 0 {
-		window = s.Period // not known: as long as it can be without overlap
-	}
-	if s.Period <= 0 || window > s.Period || len(updates) < fewest || len(segments) == 0 {
+	if s.Average || s.Period <= 0 || s.Window > s.Period || len(updates) < fewest || len(segments) == 0 {
 		return nil, false
 	}
 	m := &Model{originNS: segments[0].FromNS, period: s.Period.Seconds(), segments: segments}
+	m.toldWindow, m.windowDoubt = windowOf(s)
+	m.window = m.toldWindow
 	for _, u := range updates {
 		to := m.seconds(u.EdgeNS)
-		m.seen = append(m.seen, observation{from: to - window.Seconds(), to: to, w: u.W, edgeSD: u.EdgeSD / 1e9})
+		m.seen = append(m.seen, observation{from: to - m.window, to: to, w: u.W, edgeSD: u.EdgeSD / 1e9})
 	}
 	m.divide()
+	m.startSD = m.startSDOf()
 	m.noise = m.noiseOf()
 	m.suppose()
 	m.weigh()
@@ -90,6 +93,19 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 	}
 	m.adjust()
 	return m, true
+}
+
+// windowOf is the sensor's averaging window, in s, and how far its logarithm may be off: windows of one architecture differ
+// by a tenth between nodes (arXiv 2312.02741). One that is not known may be as long as the period.
+func windowOf(s schema.Sensor) (told, doubt float64) {
+	switch {
+	case s.Window == 0:
+		return s.Period.Seconds(), 0.5
+	case s.WindowError > 0:
+		return s.Window.Seconds(), s.WindowError.Seconds() / s.Window.Seconds() / 1.96
+	default:
+		return s.Window.Seconds(), 0.1
+	}
 }
 
 func (m *Model) seconds(ns int64) float64 { return float64(ns-m.originNS) / 1e9 }
@@ -174,6 +190,17 @@ func (m *Model) suppose() {
 	}
 }
 
+// startSDOf reckons with two errors that many observations share, so that they do not average out: the response's shape, and
+// the place of the sensor's lattice, which is fitted anew every half stretch. About half of the latter passes for lag.
+func (m *Model) startSDOf() float64 {
+	var sum float64
+	for _, o := range m.seen {
+		sum += o.edgeSD * o.edgeSD
+	}
+	stretches := max(1, float64(len(m.seen))/(stretch/2))
+	return math.Hypot(shapeSD, math.Sqrt(sum/float64(len(m.seen))/stretches)/2)
+}
+
 // cellAt is the cell that holds an instant, or the nearest.
 func (m *Model) cellAt(t float64) int {
 	i := sort.Search(len(m.cells), func(i int) bool { return m.cells[i].to > t })
@@ -205,6 +232,12 @@ func (m *Model) begins(i int) float64 {
 // starting says whether a request begins with cell i: it is on its way before the board works.
 func (m *Model) starting(i int) bool {
 	return m.segments[m.cells[i-1].segment].Idle && !m.segments[m.cells[i].segment].Idle
+}
+
+// power is the power at an instant.
+func (m *Model) power(t float64) float64 {
+	const instant = 1e-4 // s
+	return m.integral(t-instant, t+instant) / (2 * instant)
 }
 
 func (m *Model) integral(from, to float64) float64 {

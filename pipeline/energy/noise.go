@@ -73,17 +73,17 @@ func scatter(v []float64) float64 {
 	return 1.4826 * v[len(v)/2] // of a normal distribution
 }
 
-// weigh says how far each observation may be off. Where the power changes at a window's ends, not knowing its edge counts
-// too.
+// weigh says how far each observation may be off. Where the power changes near its window, not knowing its edge counts too.
 func (m *Model) weigh() {
-	const instant = 1e-3
 	for i := range m.seen {
 		o := &m.seen[i]
 		sd := m.noise.active
 		if m.segments[m.cells[m.cellAt((o.from+o.to)/2)].segment].Idle {
 			sd = m.noise.idle
 		}
-		rise := (m.integral(o.to-instant, o.to+instant) - m.integral(o.from-instant, o.from+instant)) / (2 * instant)
-		o.sd = math.Hypot(sd, o.edgeSD*rise/(o.to-o.from))
+		length := o.to - o.from
+		here := m.integral(o.from, o.to) / length
+		earlier, later := m.integral(o.from-o.edgeSD, o.to-o.edgeSD)/length, m.integral(o.from+o.edgeSD, o.to+o.edgeSD)/length
+		o.sd = math.Hypot(sd, max(math.Abs(earlier-here), math.Abs(later-here)))
 	}
 }

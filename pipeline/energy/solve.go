@@ -89,18 +89,29 @@ func (m *Model) adjust() {
 	a.factor()
 	a.solve(b)
 	m.common = a
+	for i := range b[:own] {
+		b[i] = min(max(b[i], -largestStep), largestStep)
+	}
 	for i := range free {
-		m.response.logRise[i] += min(max(b[i], -largestStep), largestStep)
+		m.response.logRise[i] += b[i]
 	}
 	m.response.settle()
-	m.delay *= math.Exp(min(max(b[free], -largestStep), largestStep))
+	m.delay *= math.Exp(b[delay])
+	m.window *= math.Exp(b[window])
+	for i := range m.seen {
+		m.seen[i].from = m.seen[i].to - m.window
+	}
 	for i := range m.kinds[:m.alike] {
 		m.kinds[i].mean += b[own+i]
 	}
 }
 
-// own is how many unknowns the board has: its response's, and the delay.
-const own = free + 1
+// The unknowns of a board: its response's rises, and the logarithms of some lengths of time.
+const (
+	delay = free + iota
+	window
+	own
+)
 
 // largestStep of a logarithm in one round: beyond, the derivatives say little.
 const largestStep = 1
@@ -108,15 +119,21 @@ const largestStep = 1
 // shared is how many unknowns the levels have in common: the responses' free knots, and the means of kinds that have some.
 func (m *Model) shared() int { return own + m.alike }
 
-// prior lets each rise of the response differ from what is supposed, and the delay.
+// prior lets each unknown of the board differ from what is supposed.
 func (m *Model) prior(a *banded, b []float64) {
 	supposed := supposed()
-	for i := range free {
-		*a.at(i, i) = 1 / (doubt * doubt)
-		b[i] = (supposed.logRise[i] - m.response.logRise[i]) / (doubt * doubt)
+	for i := range own {
+		var off, sd float64
+		switch i {
+		case delay:
+			off, sd = math.Log(supposedDelay/m.delay), delayDoubt
+		case window:
+			off, sd = math.Log(m.toldWindow/m.window), m.windowDoubt
+		default:
+			off, sd = supposed.logRise[i]-m.response.logRise[i], doubt
+		}
+		*a.at(i, i), b[i] = 1/(sd*sd), off/(sd*sd)
 	}
-	*a.at(free, free) = 1 / (delayDoubt * delayDoubt)
-	b[free] = math.Log(supposedDelay/m.delay) / (delayDoubt * delayDoubt)
 }
 
 // lookAt adds one observation to the normal equations of the response.
@@ -127,10 +144,12 @@ func (m *Model) lookAt(o *observation, a *banded, b []float64, coupling [][]floa
 	}
 	row := m.byResponse(first, len(weights), o.from, o.to)
 	scale := 1 / ((o.to - o.from) * o.sd)
-	rest := o.w / o.sd
+	var sum float64
 	for i, w := range weights {
-		rest -= w * scale * m.level[first+i]
+		sum += w * m.level[first+i]
 	}
+	row[window] = (o.to-o.from)*m.power(o.from) - sum // longer: more of what was before
+	rest := o.w/o.sd - sum*scale
 	for i := range row {
 		if row[i] == 0 {
 			continue
@@ -146,8 +165,7 @@ func (m *Model) lookAt(o *observation, a *banded, b []float64, coupling [][]floa
 	}
 }
 
-// byResponse is the derivative of the integral of power, over n cells from first, by the response's unknowns and the
-// logarithm of the delay.
+// byResponse is the derivative of the integral of power, over n cells from first, by the board's unknowns.
 func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 	v := make([]float64, own)
 	for i := first + 1; i < first+n; i++ {
@@ -160,7 +178,7 @@ func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 			v[j] += d
 		}
 		if m.starting(i) {
-			v[free] -= m.delay * step * (m.response.at(to-begin) - m.response.at(from-begin))
+			v[delay] -= m.delay * step * (m.response.at(to-begin) - m.response.at(from-begin))
 		}
 	}
 	return v

@@ -60,15 +60,19 @@ func (u *Updates) Span() (fromNS, toNS int64, ok bool) { return u.firstNS, u.las
 // tell more about an edge than the two readings around it: a line is fitted through the changes nearby. Values that came
 // again unchanged are put back where the lattice has them.
 func (u *Updates) Located() []Update {
-	var out []Update
-	period := u.refinedPeriod()
-	for from := 0; from < len(u.changes); {
+	var lines []line
+	for from, period := 0, u.refinedPeriod(); from < len(u.changes); {
 		to := from + 1
 		for to < len(u.changes) && !u.changes[to].first {
 			to++
 		}
-		out = append(out, locate(u.changes[from:to], period)...)
+		lines = append(lines, latticeOf(u.changes[from:to], period)...)
 		from = to
+	}
+	jitter := jitterOf(lines, u.periodNS)
+	var out []Update
+	for i := range lines {
+		out = append(out, lines[i].place(jitter)...)
 	}
 	return out
 }
@@ -98,85 +102,71 @@ func (u *Updates) refinedPeriod() float64 {
 	return u.periodNS // the changes follow another rhythm than the sensor's: trust neither
 }
 
-// locate places changes that follow each other without a gap.
-func locate(changes []change, period float64) []Update {
-	number := make([]float64, len(changes)) // of the update on the lattice
-	for i := 1; i < len(changes); i++ {
-		number[i] = number[i-1] + max(1, math.Round((changes[i].mid()-changes[i-1].mid())/period))
-	}
-	lines := latticeOf(changes, number, period)
-	var out []Update
-	for i := range changes {
-		c, l := &changes[i], lines[2*i/stretch]
-		at := func(n float64) float64 { return l.at + (n-l.number)*l.slope }
-		edge, sd := within(at(number[i]), math.Hypot(l.sd, l.jitter), float64(c.afterNS), float64(c.byNS))
-		out = append(out, Update{EdgeNS: int64(edge), EdgeSD: sd, W: float64(c.w)})
-		if i+1 == len(changes) {
-			break
-		}
-		for n := number[i] + 1; n < number[i+1]; n++ {
-			out = append(out, Update{EdgeNS: int64(at(n)), EdgeSD: math.Hypot(l.sd, l.jitter), W: float64(c.w)})
-		}
-	}
-	return out
-}
-
-// line is a lattice near one of its points.
+// line is the lattice near some changes that follow each other without a gap.
 type line struct {
-	number, at, slope float64
-	sd                float64 // of at
-	jitter            float64 // standard deviation by which the sensor itself misses its lattice
+	changes   []change  // that it is fitted to
+	number    []float64 // of their updates, from the first that the line places
+	from, to  int       // of the changes: those that the line places
+	at, slope float64   // of the update with number 0, and from update to update, ns
+	spread    float64   // standard deviation of at, were the midpoints all that is known
 }
 
 // latticeOf is the lattice around every half stretch of changes.
-func latticeOf(changes []change, number []float64, period float64) (lines []line) {
+func latticeOf(changes []change, period float64) (lines []line) {
+	number := make([]float64, len(changes))
+	for i := 1; i < len(changes); i++ {
+		number[i] = number[i-1] + max(1, math.Round((changes[i].mid()-changes[i-1].mid())/period))
+	}
 	for from := 0; from < len(changes); from += stretch / 2 {
 		lo, hi := max(0, from-stretch/4), min(len(changes), from+3*stretch/4)
-		lines = append(lines, fit(changes[lo:hi], number[lo:hi], number[from], period))
+		l := line{changes: changes[lo:hi], from: from - lo, to: min(len(changes), from+stretch/2) - lo}
+		for _, n := range number[lo:hi] {
+			l.number = append(l.number, n-number[from])
+		}
+		l.fit(period)
+		lines = append(lines, l)
 	}
 	return lines
 }
 
-// fit is the line that the changes lie on, at number n. Its slope is that of least squares through the midpoints between
-// readings; its offset is the mean of all that the readings around each change leave possible, since those midpoints are
-// no better than the readings' rhythm: they say nothing new where that is a fraction of the sensor's.
-func fit(changes []change, number []float64, n, period float64) line {
-	l := line{number: n, slope: period}
-	origin := changes[0].mid()
-	var sx, sy, sxx, sxy, explained, narrowest float64
-	count := float64(len(changes))
-	for i := range changes {
-		x, y, h := number[i]-n, changes[i].mid()-origin, changes[i].half()
+// fit draws the line of least squares through the midpoints between readings.
+func (l *line) fit(period float64) {
+	origin := l.changes[0].mid()
+	var sx, sy, sxx, sxy, variance float64
+	count := float64(len(l.changes))
+	for i := range l.changes {
+		x, y, h := l.number[i], l.changes[i].mid()-origin, l.changes[i].half()
 		sx, sy, sxx, sxy = sx+x, sy+y, sxx+x*x, sxy+x*y
-		explained += h * h / 3
-		if narrowest == 0 || h < narrowest {
-			narrowest = h
-		}
+		variance += h * h / 3 / count
 	}
-	if len(changes) >= stretch/4 { // fewer say less about the period than what is known of it
+	l.slope = period
+	if len(l.changes) >= stretch/4 { // fewer say less about the period than what is known of it
 		l.slope = (sxy - sx*sy/count) / (sxx - sx*sx/count)
 	}
 	l.at = origin + (sy-l.slope*sx)/count
-	var scatter float64
-	for i := range changes {
-		d := changes[i].mid() - l.at - l.slope*(number[i]-n)
-		scatter += d * d
-	}
-	l.jitter = math.Sqrt(max(0, scatter-explained) / count)
-	l.offset(changes, number, max(l.jitter, 1e-3*narrowest), 2*explained/count)
-	return l
+	l.spread = math.Sqrt(variance)
 }
 
-// offset weighs every offset of the line by the likelihood that each change came between its two readings.
-func (l *line) offset(changes []change, number []float64, jitter, variance float64) {
-	const half = 64
-	step := 2 * math.Sqrt(variance) / half
-	var logs [2*half + 1]float64
-	for i := range changes {
-		at := l.at + l.slope*(number[i]-l.number)
-		lo, hi := float64(changes[i].afterNS)-at, float64(changes[i].byNS)-at
+// offsets is into how many steps either side of the line its offset is weighed.
+const offsets = 64
+
+// sure is a number of standard deviations that is as good as never exceeded.
+const sure = 5
+
+// offset weighs every offset of the line by the likelihood that each change came between its two readings, the sensor
+// missing its lattice by jitter: midpoints are no better than the readings' rhythm, and say nothing new where that is a
+// fraction of the sensor's. It returns the offset's mean and standard deviation, and the likelihood's logarithm.
+func (l *line) offset(jitter float64) (mean, sd, logLikelihood float64) {
+	step := 2 * l.spread / offsets
+	var logs [2*offsets + 1]float64
+	for i := range l.changes {
+		at := l.at + l.slope*l.number[i]
+		lo, hi := float64(l.changes[i].afterNS)-at, float64(l.changes[i].byNS)-at
 		for k := range logs {
-			o := float64(k-half) * step
+			o := float64(k-offsets) * step
+			if o-lo > sure*jitter && hi-o > sure*jitter {
+				continue // as good as certain
+			}
 			p := (math.Erf((hi-o)/jitter/math.Sqrt2) - math.Erf((lo-o)/jitter/math.Sqrt2)) / 2
 			logs[k] += math.Log(max(p, 1e-12))
 		}
@@ -184,12 +174,45 @@ func (l *line) offset(changes []change, number []float64, jitter, variance float
 	top := slices.Max(logs[:])
 	var mass, first, second float64
 	for k, v := range logs {
-		p, o := math.Exp(v-top), float64(k-half)*step
+		p, o := math.Exp(v-top), float64(k-offsets)*step
 		mass, first, second = mass+p, first+p*o, second+p*o*o
 	}
-	mean := first / mass
-	l.at += mean
-	l.sd = math.Sqrt(max(second/mass-mean*mean, 0) + step*step/12)
+	mean = first / mass
+	return mean, math.Sqrt(max(second/mass-mean*mean, 0) + step*step/12), top + math.Log(mass)
+}
+
+// jitterOf is the standard deviation by which the sensor misses its lattice, the likeliest of some shares of its period; a
+// few lines tell.
+func jitterOf(lines []line, periodNS float64) (jitter float64) {
+	best := math.Inf(-1)
+	for _, share := range []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1} {
+		var sum float64
+		for i := 0; i < len(lines); i += 1 + len(lines)/8 {
+			_, _, logLikelihood := lines[i].offset(share * periodNS)
+			sum += logLikelihood
+		}
+		if sum > best {
+			best, jitter = sum, share*periodNS
+		}
+	}
+	return jitter
+}
+
+// place gives the line's changes their edges, and the updates between them that brought no new value.
+func (l *line) place(jitter float64) (out []Update) {
+	mean, sd, _ := l.offset(jitter)
+	for i := l.from; i < l.to; i++ {
+		c := &l.changes[i]
+		edge, edgeSD := within(l.at+mean+l.slope*l.number[i], math.Hypot(sd, jitter), float64(c.afterNS), float64(c.byNS))
+		out = append(out, Update{EdgeNS: int64(edge), EdgeSD: edgeSD, W: float64(c.w)})
+		if i+1 == len(l.changes) {
+			break
+		}
+		for n := l.number[i] + 1; n < l.number[i+1]; n++ {
+			out = append(out, Update{EdgeNS: int64(l.at + mean + l.slope*n), EdgeSD: math.Hypot(sd, jitter), W: float64(c.w)})
+		}
+	}
+	return out
 }
 
 // within is the mean and the standard deviation of a normal variable that is known to lie between two bounds.

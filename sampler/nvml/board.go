@@ -104,15 +104,16 @@ func (b *Board) readUtilization(r *schema.Reading) {
 	}
 }
 
+// readSlow takes zeros, where a working board cannot have them, for what they are: sensors that the driver could not read.
 func (b *Board) readSlow(r *schema.Reading) {
 	word, out := unsafe.Pointer(&b.out.word), b.out
-	if b.getOf(smClock, int32(gonvml.CLOCK_SM), word) {
+	if b.getOf(smClock, int32(gonvml.CLOCK_SM), word) && out.word != 0 {
 		r.SMClockMHz = schema.Some(int32(out.word))
 	}
-	if b.getOf(memoryClock, int32(gonvml.CLOCK_MEM), word) {
+	if b.getOf(memoryClock, int32(gonvml.CLOCK_MEM), word) && out.word != 0 {
 		r.MemoryClockMHz = schema.Some(int32(out.word))
 	}
-	if b.getOf(temperature, int32(gonvml.TEMPERATURE_GPU), word) {
+	if b.getOf(temperature, int32(gonvml.TEMPERATURE_GPU), word) && out.word != 0 {
 		r.TemperatureC = schema.Some(int32(out.word))
 	}
 	if b.get(performanceState, word) && out.word != uint32(gonvml.PSTATE_UNKNOWN) {
@@ -124,7 +125,7 @@ func (b *Board) readSlow(r *schema.Reading) {
 	if b.get(eventReasons, unsafe.Pointer(&out.long)) {
 		r.Throttle = schema.Some(int64(out.long))
 	}
-	if b.get(powerLimit, word) {
+	if b.get(powerLimit, word) && out.word != 0 {
 		r.PowerLimitW = schema.Some(float32(out.word) / 1000)
 	}
 }

@@ -47,9 +47,10 @@ func TestBoardsDescribeThemselvesAsTheyWereMade(t *testing.T) {
 // The same script, read in process and through the C fake, shows the same values at the same instants. The history is
 // written ahead of the readings, so that both see all of it.
 func TestTheFakeShowsWhatTheSimulationShows(t *testing.T) {
-	for _, name := range []string{"A10", "A100-80", "H100-SXM"} {
-		t.Run(name, func(t *testing.T) {
-			shaky := spec(t, name, 0)
+	grace := withMemoryPower(spec(t, "H100-SXM", 0))
+	grace.Name, grace.ModulePower = "sim-GH200", true
+	for _, shaky := range []sim.Spec{spec(t, "A10", 0), spec(t, "A100-80", 0), spec(t, "H100-SXM", 0), grace} {
+		t.Run(shaky.Name, func(t *testing.T) {
 			for which, sensor := range shaky.Sensors {
 				sensor.Jitter = sensor.Period / 10
 				shaky.Sensors[which] = sensor
@@ -168,32 +169,21 @@ func TestAPassingErrorIsAbsentAndAskedAgain(t *testing.T) {
 	}
 }
 
-func TestGraceHopperHasPowerAtTheScopeOfTheModule(t *testing.T) {
-	grace := spec(t, "H100-SXM", 0)
-	grace.Faults = []sim.Fault{{Function: sim.FieldValues, Field: gonvml.FI_DEV_POWER_INSTANT, Scope: 0, Return: int32(gonvml.ERROR_NOT_SUPPORTED)}}
-	never := spec(t, "H100-SXM", 1)
-	never.Faults = []sim.Fault{{Function: sim.FieldValues, Field: gonvml.FI_DEV_POWER_INSTANT, Scope: sim.EveryScope, Return: int32(gonvml.ERROR_NOT_SUPPORTED)}}
-	l, _ := openFake(t, grace, never)
-	var r schema.Reading
-	read(t, l.Boards()[0], &r)
-	if !r.PowerInstantW.OK || l.Boards()[0].Board().Power.Provenance != "table:hopper, module scope" {
-		t.Errorf("power %+v by %q", r.PowerInstantW, l.Boards()[0].Board().Power.Provenance)
+func TestGPMAfterAPauseBeginsAgain(t *testing.T) {
+	l, _ := openFake(t, spec(t, "H100-SXM", 0))
+	b := l.Boards()[0]
+	var first, late, next schema.Reading
+	for _, r := range []*schema.Reading{&first, &late, &next} {
+		if r == &late {
+			b.gpm.takenNS -= gpmLongestNS // as if the first had been so long ago
+		}
+		clock.SleepUntil(b.gpm.takenNS + gpmShortestNS + 1e6)
+		if err := b.Read(sampler.LaneGPM, r); err != nil {
+			t.Fatal(err)
+		}
 	}
-	r = schema.Reading{}
-	read(t, l.Boards()[1], &r)
-	if r.PowerInstantW.OK || !r.PowerAverageW.OK {
-		t.Errorf("without field 186: %+v; nothing else may take its place", r)
-	}
-}
-
-func TestUtilisationOfABoardCutIntoInstancesIsAbsent(t *testing.T) {
-	cut := spec(t, "A100-80", 0)
-	cut.MIG = schema.Some(true)
-	l, _ := openFake(t, cut)
-	var r schema.Reading
-	read(t, l.Boards()[0], &r)
-	if l.Boards()[0].Board().MIG != schema.Some(true) || r.GPUUtilPct.OK || !r.PowerInstantW.OK {
-		t.Errorf("MIG %+v, utilisation %+v, power %+v", l.Boards()[0].Board().MIG, r.GPUUtilPct, r.PowerInstantW)
+	if late.SMActive.OK || !next.SMActive.OK {
+		t.Errorf("after the pause %+v, then %+v", late.SMActive, next.SMActive)
 	}
 }
 
@@ -268,7 +258,7 @@ func TestAReadingAllocatesNothing(t *testing.T) {
 	b := l.Boards()[0]
 	var r schema.Reading
 	if n := testing.AllocsPerRun(200, func() {
-		b.gpm.takenNS = 1 // long ago, so that metrics are asked for each time
+		b.gpm.takenNS = clock.Now() - gpmShortestNS // so that metrics are asked for each time
 		if err := b.Read(sampler.AllLanes, &r); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package nvml
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -43,7 +44,7 @@ func TestCalibrationFindsTheSensorsThroughNVML(t *testing.T) {
 				b.Set(at, 100+float64(i)*400, float64(i), 0.5*float64(i))
 			}
 			work = append(work, sampler.Work{FromNS: at, Stage: stage})
-			at += int64(40e6 + random.Float64()*200e6)
+			at += int64(20e6 + random.Float64()*90e6)
 		}
 	}
 	observed, err := sampler.Observe(t.Context(), readers, sampler.CalibrationLength)
@@ -73,13 +74,23 @@ func TestCalibrationFindsTheSensorsThroughNVML(t *testing.T) {
 	}
 }
 
-func TestCalibrationEndsWithALostBoard(t *testing.T) {
-	l, s := openFake(t, spec(t, "A10", 0))
-	if err := s.Boards()[0].AddFault(sim.Fault{Function: sim.UtilizationRates, Return: gpuIsLost}); err != nil {
+func TestCalibrationGoesOnWithoutALostBoard(t *testing.T) {
+	lost, well := spec(t, "A100-80", 0), spec(t, "A100-80", 1)
+	lost.Faults = []sim.Fault{{Function: sim.UtilizationRates, Return: gpuIsLost}}
+	l, _ := openFake(t, lost, well)
+	observed, err := sampler.Observe(t.Context(), []sampler.FieldReader{l.Boards()[0], l.Boards()[1]}, time.Second)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sampler.Observe(t.Context(), []sampler.FieldReader{l.Boards()[0]}, time.Minute); err == nil {
-		t.Error("calibrated a lost board")
+	gone, there := observed[0].Calibration(nil), observed[1].Calibration(nil)
+	if gone.PowerInstant.Reads != 1 || gone.PowerInstant.Period != 0 || math.Abs(float64(there.PowerInstant.Period)/100e6-1) > 0.01 {
+		t.Errorf("lost: %+v, well: %+v", gone.PowerInstant, there.PowerInstant)
+	}
+	if there.PowerAverage != (schema.FieldCalibration{}) {
+		t.Errorf("a sensor that the board does not have: %+v", there.PowerAverage)
+	}
+	if _, err := sampler.Observe(t.Context(), []sampler.FieldReader{l.Boards()[0]}, time.Minute); !errors.Is(err, sampler.ErrBoardLost) {
+		t.Errorf("with every board lost: %v", err)
 	}
 }
 

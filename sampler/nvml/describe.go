@@ -54,6 +54,7 @@ func (b *Board) describe(index int) {
 		now, _, ret := d.GetMigMode()
 		return now, ret
 	}), func(mode int) bool { return mode == gonvml.DEVICE_MIG_ENABLE })
+	about.Virtualization = converted(value(l, "nvmlDeviceGetVirtualizationMode", d.GetVirtualizationMode), virtualization).V
 	about.PersistenceMode = converted(value(l, "nvmlDeviceGetPersistenceMode", d.GetPersistenceMode), enabled)
 	about.Power = sampler.InstantPower(about.Architecture, about.DriverVersion)
 	if about.Simulated {
@@ -63,24 +64,29 @@ func (b *Board) describe(index int) {
 	b.settle()
 }
 
-// settle asks each power field until it is known to answer, to answer at another scope, or not to be supported.
+// settle learns which of the power fields the board has.
 func (b *Board) settle() {
 	b.functions = b.library.functions
 	b.fields.reset()
-	if !b.library.has("nvmlDeviceGetFieldValues") {
+	if b.library.has("nvmlDeviceGetFieldValues") {
+		b.about.PowerScope = b.settleScope()
+	} else {
 		for i := range b.fields.all {
 			b.fields.all[i].off = true
 		}
 	}
-	var unused schema.Reading
-	for range 2 { // scopes
-		b.lost = gonvml.SUCCESS
-		b.readFields(b.fields.request(sampler.LanePower|sampler.LaneUtilization), &unused)
-	}
-	if f := b.fields.all[powerInstant]; f.seen && f.scope == gonvml.POWER_SCOPE_MODULE {
-		b.about.Power.Provenance += ", module scope"
-	}
 	b.gpm.prepare(b)
+}
+
+// virtualization names a mode; one that nvml.h does not have is not known.
+func virtualization(mode gonvml.GpuVirtualizationMode) string {
+	return map[gonvml.GpuVirtualizationMode]string{
+		gonvml.GPU_VIRTUALIZATION_MODE_NONE:        schema.VirtualizationNone,
+		gonvml.GPU_VIRTUALIZATION_MODE_PASSTHROUGH: schema.VirtualizationPassthrough,
+		gonvml.GPU_VIRTUALIZATION_MODE_VGPU:        schema.VirtualizationVGPU,
+		gonvml.GPU_VIRTUALIZATION_MODE_HOST_VGPU:   schema.VirtualizationHostVGPU,
+		gonvml.GPU_VIRTUALIZATION_MODE_HOST_VSGA:   schema.VirtualizationHostVSGA,
+	}[mode]
 }
 
 func enabled(s gonvml.EnableState) bool { return s == gonvml.FEATURE_ENABLED }

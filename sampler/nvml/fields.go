@@ -15,14 +15,13 @@ type field struct {
 	id    uint32
 	scope uint32
 	lane  sampler.Lane
-	power bool // has scopes
 	off   bool // not supported: not asked again
-	seen  bool // answered at least once
 }
 
 const (
 	powerInstant = iota
 	powerAverage
+	memoryPower
 	energy
 	memoryTemperature
 	fieldCount
@@ -37,8 +36,9 @@ type fields struct {
 
 func (f *fields) reset() {
 	f.all = [fieldCount]field{
-		powerInstant:      {id: gonvml.FI_DEV_POWER_INSTANT, lane: sampler.LanePower, power: true},
-		powerAverage:      {id: gonvml.FI_DEV_POWER_AVERAGE, lane: sampler.LaneUtilization, power: true},
+		powerInstant:      {id: gonvml.FI_DEV_POWER_INSTANT, lane: sampler.LanePower},
+		powerAverage:      {id: gonvml.FI_DEV_POWER_AVERAGE, lane: sampler.LaneUtilization},
+		memoryPower:       {id: gonvml.FI_DEV_POWER_INSTANT, scope: gonvml.POWER_SCOPE_MEMORY, lane: sampler.LanePower},
 		energy:            {id: gonvml.FI_DEV_TOTAL_ENERGY_CONSUMPTION, lane: sampler.LaneSlow},
 		memoryTemperature: {id: gonvml.FI_DEV_MEMORY_TEMP, lane: sampler.LaneSlow},
 	}
@@ -70,14 +70,35 @@ func (f *fields) add(which, n int) int {
 	return n + 1
 }
 
-// refused takes note that a field is not supported. Grace Hopper has power at the scope of the module alone, so that is
-// tried before power is given up.
-func (f *field) refused() {
-	if f.power && !f.seen && f.scope == gonvml.POWER_SCOPE_GPU {
-		f.scope = gonvml.POWER_SCOPE_MODULE
-		return
+// powerScopes in the order of preference: a driver refuses the scope of the GPU on boards, such as Grace Hopper's, that
+// know only the power of the module.
+var powerScopes = [...]struct {
+	scope uint32
+	name  string
+}{{gonvml.POWER_SCOPE_GPU, schema.PowerScopeGPU}, {gonvml.POWER_SCOPE_MODULE, schema.PowerScopeModule}}
+
+// settleScope finds the scope of the board's power, once and for all: the runs table states it. Instant and average power
+// are asked for at the same one, which instant power decides, or average power where there is no other. A field that
+// fails in passing keeps its scope.
+func (b *Board) settleScope() (name string) {
+	instant, average := &b.fields.all[powerInstant], &b.fields.all[powerAverage]
+	for _, decides := range []*field{instant, average} {
+		for _, s := range powerScopes {
+			instant.scope, instant.off = s.scope, false
+			average.scope, average.off = s.scope, false
+			var r schema.Reading
+			b.lost = gonvml.SUCCESS
+			b.readFields(b.fields.request(sampler.LanePower|sampler.LaneUtilization), &r)
+			// A driver that knows no scopes answers each with the board's power, to the milliwatt.
+			if r.MemoryPowerW.OK && r.MemoryPowerW == r.PowerInstantW {
+				b.fields.all[memoryPower].off = true
+			}
+			if !decides.off {
+				return s.name
+			}
+		}
 	}
-	f.off = true
+	return ""
 }
 
 func (b *Board) readFields(values []gonvml.FieldValue, r *schema.Reading) {
@@ -86,12 +107,10 @@ func (b *Board) readFields(values []gonvml.FieldValue, r *schema.Reading) {
 	}
 	for i := range values {
 		which := b.fields.asked[i]
-		field, ret := &b.fields.all[which], gonvml.Return(values[i].NvmlReturn)
-		if b.ok(ret) {
-			field.seen = true
+		if ret := gonvml.Return(values[i].NvmlReturn); b.ok(ret) {
 			store(which, &values[i], r)
 		} else if isUnsupported(ret) || ret == gonvml.ERROR_INVALID_ARGUMENT { // how drivers refuse fields they do not know
-			field.refused()
+			b.fields.all[which].off = true
 		}
 	}
 }
@@ -111,6 +130,8 @@ func store(which int, v *gonvml.FieldValue, r *schema.Reading) {
 		r.PowerInstantW = schema.Some(float32(value) / 1000)
 	case powerAverage:
 		r.PowerAverageW = schema.Some(float32(value) / 1000)
+	case memoryPower:
+		r.MemoryPowerW = schema.Some(float32(value) / 1000)
 	case energy:
 		r.EnergyTotalJ = schema.Some(value / 1000)
 	case memoryTemperature:

@@ -10,8 +10,13 @@ import (
 	"github.com/llm-tracer/tracer/schema"
 )
 
-// gpmShortestNS is the shortest interval that GPM metrics are valid for, by NVIDIA (DCGM issue 310).
-const gpmShortestNS = 100e6
+const (
+	// gpmShortestNS is the shortest interval that GPM metrics are valid for, by NVIDIA (DCGM issue 310).
+	gpmShortestNS = 100e6
+	// gpmLongestNS is the longest that is reported: the first reading after a pause, or after the board was lost, would
+	// stand for all of it.
+	gpmLongestNS = 1e9
+)
 
 // gpm reads activity as the mean since the last GPM reading: it keeps two samples of the board's counters and asks for
 // the metrics between them.
@@ -88,9 +93,9 @@ func (b *Board) readGPM(r *schema.Reading) {
 	if !b.get(gpmSample, g.handles[1-older]) {
 		return
 	}
-	first := g.takenNS == 0
+	since := g.takenNS
 	g.newer, g.takenNS = 1-older, now
-	if first {
+	if since == 0 || now-since > gpmLongestNS {
 		return
 	}
 	g.request.fill(g.handles[older], g.handles[g.newer])
@@ -113,7 +118,7 @@ func (q *gpmRequest) fill(older, newer unsafe.Pointer) {
 // share is a metric as a share of 1; NVML has per cent.
 func (g *gpm) share(i int) schema.Opt[float64] {
 	m := &g.request.metrics[i]
-	if gonvml.Return(m.NvmlReturn) != gonvml.SUCCESS || math.IsNaN(m.Value) {
+	if gonvml.Return(m.NvmlReturn) != gonvml.SUCCESS || math.IsNaN(m.Value) || math.IsInf(m.Value, 0) || m.Value < 0 {
 		return schema.Opt[float64]{}
 	}
 	return schema.Some(m.Value / 100)

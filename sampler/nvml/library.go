@@ -35,6 +35,7 @@ const (
 	NotLoaded       Cause = "driver not loaded"
 	VersionMismatch Cause = "driver and library versions differ; reboot, or reload the driver"
 	NoPermission    Cause = "no permission"
+	DevicesGone     Cause = "unknown error; in a container: restart it, a reload of the host's daemons took its devices away"
 	NoDevices       Cause = "no devices"
 	InitFailed      Cause = "initialisation failed"
 )
@@ -149,6 +150,8 @@ func causeOf(ret gonvml.Return) Cause {
 		return NoPermission
 	case gonvml.ERROR_GPU_NOT_FOUND:
 		return NoDevices
+	case gonvml.ERROR_UNKNOWN:
+		return DevicesGone
 	default:
 		return InitFailed
 	}

@@ -34,7 +34,8 @@ func TestOpenSaysWhyThereIsNoDriver(t *testing.T) {
 		{"driver upgraded under a running kernel module", fakeLibrary, path, 18, VersionMismatch, 18},
 		{"container without the device nodes", fakeLibrary, path, 4, NoPermission, 4},
 		{"no board", fakeLibrary, path, 28, NoDevices, 28},
-		{"anything else", fakeLibrary, path, 999, InitFailed, 999},
+		{"container after a daemon-reload", fakeLibrary, path, 999, DevicesGone, 999},
+		{"anything else", fakeLibrary, path, 10, InitFailed, 10},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("TRACER_FAKENVML", c.script)
@@ -125,6 +126,7 @@ func TestSelectFindsBoardsByIndexAndUUID(t *testing.T) {
 		{strings.ToUpper(uuid(1)), []int{1}, ""},
 		{"3", nil, `no board "3"; there are 0: sim-A10 ` + uuid(0) + ", 1: sim-L4 " + uuid(1) + ", 2: sim-H100-SXM " + uuid(2)},
 		{"-1", nil, `no board "-1"`},
+		{"MIG-" + uuid(0)[4:], nil, "is a MIG instance"},
 		{"GPU-nope", nil, `no board "GPU-nope"; there are 0: sim-A10 ` + uuid(0)},
 		{"", nil, `no board ""`},
 		{"0,", nil, `no board ""`},

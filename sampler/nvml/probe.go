@@ -126,6 +126,7 @@ func (b *Board) probes() []*probe {
 	probes := []*probe{
 		b.fieldProbe("instant power", "W", gonvml.FI_DEV_POWER_INSTANT, gonvml.POWER_SCOPE_GPU, 1000),
 		b.fieldProbe("instant power, module", "W", gonvml.FI_DEV_POWER_INSTANT, gonvml.POWER_SCOPE_MODULE, 1000),
+		b.fieldProbe("instant power, memory", "W", gonvml.FI_DEV_POWER_INSTANT, gonvml.POWER_SCOPE_MEMORY, 1000),
 		b.fieldProbe("average power", "W", gonvml.FI_DEV_POWER_AVERAGE, gonvml.POWER_SCOPE_GPU, 1000),
 		b.fieldProbe("energy counter", "J", gonvml.FI_DEV_TOTAL_ENERGY_CONSUMPTION, 0, 1000),
 		b.fieldProbe("memory temperature", "°C", gonvml.FI_DEV_MEMORY_TEMP, 0, 1),

@@ -98,6 +98,9 @@ func (l *Library) boardNamed(name string) (*Board, error) {
 			return b, nil
 		}
 	}
+	if strings.HasPrefix(name, "MIG-") {
+		return nil, fmt.Errorf("%s is a MIG instance, and no sensor tells its power apart from its board's; name the board: %s", name, l.inventory())
+	}
 	return nil, fmt.Errorf("no board %q; %s", name, l.inventory())
 }
 

@@ -129,10 +129,23 @@ func (b *Board) Board() schema.Board {
 		Cores:           schema.Some(s.Cores),
 		ECC:             s.ECC,
 		MIG:             s.MIG,
+		Virtualization:  s.Virtualization,
+		PowerScope:      b.powerScope(),
 		PersistenceMode: s.Persistence,
 		DriverVersion:   driverVersion,
 		NVMLVersion:     nvmlVersion,
 		CUDAVersion:     fmt.Sprintf("%d.%d", cudaVersion/1000, cudaVersion%1000/10),
 		Power:           schema.Sensor{Period: instant.Period, Window: instant.Window, GainError: math.Abs(instant.Gain - 1), Provenance: sampler.ProvenanceSimulated},
+	}
+}
+
+func (b *Board) powerScope() string {
+	switch {
+	case !b.has(PowerInstant) && !b.has(PowerAverage):
+		return ""
+	case b.spec.ModulePower:
+		return schema.PowerScopeModule
+	default:
+		return schema.PowerScopeGPU
 	}
 }

@@ -38,7 +38,8 @@ func unlike(t *testing.T) (specs []Spec) {
 	return specs
 }
 
-// wave writes a square wave of random pauses and requests into the near future of boards.
+// wave writes a square wave of random pauses and requests into the near future of boards: some 60 edges in 4 s, so that
+// the windows of any phase see enough of them.
 func wave(boards []*Board, length time.Duration) (work []sampler.Work) {
 	random := rand.New(rand.NewPCG(1, 2))
 	start := clock.Now()
@@ -47,12 +48,12 @@ func wave(boards []*Board, length time.Duration) (work []sampler.Work) {
 			b.Set(at, 50, 0, 0)
 		}
 		work = append(work, sampler.Work{FromNS: at, Stage: schema.StageIdle})
-		at += int64(30e6 + random.Float64()*150e6)
+		at += int64(20e6 + random.Float64()*90e6)
 		for _, b := range boards {
 			b.Set(at, 140, 0.98, 0.5)
 		}
 		work = append(work, sampler.Work{FromNS: at, Stage: schema.StageDecode})
-		at += int64(40e6 + random.Float64()*200e6)
+		at += int64(20e6 + random.Float64()*90e6)
 	}
 	return work
 }

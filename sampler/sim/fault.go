@@ -37,7 +37,7 @@ const EveryScope int32 = -1
 type Fault struct {
 	Function Function
 	Field    uint32 // with FieldValues: 0 fails the call as a whole, else that field only
-	Scope    int32  // of the field: 0 GPU, 1 module, EveryScope
+	Scope    int32  // of the field: 0 GPU, 1 module, 2 memory, EveryScope
 	Return   int32  // nvmlReturn_t: 3 not supported, 15 GPU is lost, 999 unknown; 0 only adds latency
 	FromNS   int64  // CLOCK_MONOTONIC
 	ToNS     int64  // 0 is never

@@ -54,6 +54,8 @@ type facts struct {
 	MaxMemMHz    uint32
 	PCIDeviceID  uint32
 	GPM          uint32 // 1 where GPM metrics are supported
+	PowerScopes  uint32 // bit n is set where the power fields answer at scope n
+	Virtualized  uint32 // nvmlGpuVirtualizationMode_t
 	ECC          int32  // 1 on, 0 off, -1 not supported; so are the next two
 	MIG          int32
 	Persistence  int32

@@ -17,8 +17,18 @@ const (
 	fieldPowerInstant = 186
 )
 
-// gpmShortestNS is the shortest interval that GPM metrics are valid for.
-const gpmShortestNS = 100e6
+// Scopes of the power fields.
+const (
+	scopeGPU    = 0
+	scopeModule = 1
+	scopeMemory = 2
+)
+
+// gpmShortestNS is the shortest interval that GPM metrics are valid for; one longer than gpmLongestNS is not reported.
+const (
+	gpmShortestNS = 100e6
+	gpmLongestNS  = 1e9
+)
 
 // Codes that mean that the board is gone: IRQ issue, GPU is lost, reset required.
 func isLost(code int32) bool { return code == 11 || code == 15 || code == 16 }
@@ -65,8 +75,10 @@ func (b *Board) loss() error {
 }
 
 // call spends the time of one call and says whether it succeeds.
-func (b *Board) call(fn Function, field uint32, atNS int64) bool {
-	code, costNS := b.facts.failure(fn, field, 0, atNS)
+func (b *Board) call(fn Function, atNS int64) bool { return b.callOf(fn, 0, 0, atNS) }
+
+func (b *Board) callOf(fn Function, field uint32, scope int32, atNS int64) bool {
+	code, costNS := b.facts.failure(fn, field, scope, atNS)
 	if fn != FieldValues || field != 0 { // fields are charged one by one
 		costNS += b.facts.CallNS
 	}
@@ -78,15 +90,18 @@ func (b *Board) call(fn Function, field uint32, atNS int64) bool {
 }
 
 // field is call for one field of a nvmlDeviceGetFieldValues that may fail as a whole.
-func (b *Board) field(id uint32, atNS int64) bool {
-	return b.call(FieldValues, 0, atNS) && b.call(FieldValues, id, atNS)
+func (b *Board) field(id uint32, scope int32, atNS int64) bool {
+	return b.call(FieldValues, atNS) && b.callOf(FieldValues, id, scope, atNS)
 }
 
 func (b *Board) has(which Sensor) bool { return b.facts.Sensors[which].Supported != 0 }
 
 func (b *Board) readPower(atNS int64, r *schema.Reading) {
-	if b.field(fieldPowerInstant, atNS) && b.has(PowerInstant) {
+	if b.field(fieldPowerInstant, b.spec.powerScope(), atNS) && b.has(PowerInstant) {
 		r.PowerInstantW = schema.Some(float32(b.truth.milliwatts(PowerInstant, atNS)) / 1000)
+	}
+	if b.has(PowerMemory) && b.field(fieldPowerInstant, scopeMemory, atNS) {
+		r.MemoryPowerW = schema.Some(float32(b.truth.milliwatts(PowerMemory, atNS)) / 1000)
 	}
 }
 
@@ -96,7 +111,7 @@ func (b *Board) readUtilization(atNS int64, r *schema.Reading) {
 }
 
 func (b *Board) readAverage(atNS int64, r *schema.Reading) {
-	if b.field(fieldPowerAverage, atNS) && b.has(PowerAverage) {
+	if b.field(fieldPowerAverage, b.spec.powerScope(), atNS) && b.has(PowerAverage) {
 		r.PowerAverageW = schema.Some(float32(b.truth.milliwatts(PowerAverage, atNS)) / 1000)
 	}
 }
@@ -105,19 +120,19 @@ func (b *Board) readRates(atNS int64, r *schema.Reading) {
 	if b.spec.MIG == schema.Some(true) || !b.has(GPUUtilization) {
 		return
 	}
-	if b.call(UtilizationRates, 0, atNS) {
+	if b.call(UtilizationRates, atNS) {
 		r.GPUUtilPct = schema.Some(b.truth.percent(GPUUtilization, gpuActive, atNS))
 		r.MemoryUtilPct = schema.Some(b.truth.percent(MemoryUtilization, memActive, atNS))
 	}
 }
 
 func (b *Board) readGPM(atNS int64, r *schema.Reading) {
-	if b.gpm.atNS != 0 && atNS-b.gpm.atNS < gpmShortestNS || !b.call(GPMSample, 0, atNS) {
+	if b.gpm.atNS != 0 && atNS-b.gpm.atNS < gpmShortestNS || !b.call(GPMSample, atNS) {
 		return
 	}
 	from, to := b.gpm, b.truth.mark(atNS)
 	b.gpm = to
-	if from.atNS == 0 || !b.call(GPMMetrics, 0, atNS) {
+	if from.atNS == 0 || to.atNS-from.atNS > gpmLongestNS || !b.call(GPMMetrics, atNS) {
 		return
 	}
 	seconds := float64(to.atNS-from.atNS) * 1e-9
@@ -127,7 +142,7 @@ func (b *Board) readGPM(atNS int64, r *schema.Reading) {
 }
 
 func (b *Board) readEnergy(atNS int64, r *schema.Reading) {
-	if b.field(fieldEnergy, atNS) && b.has(EnergyCounter) {
+	if b.field(fieldEnergy, 0, atNS) && b.has(EnergyCounter) {
 		r.EnergyTotalJ = schema.Some(float64(b.truth.millijoules(atNS)) / 1000)
 	}
 }
@@ -136,26 +151,26 @@ func (b *Board) readSlow(atNS int64, r *schema.Reading) {
 	e := b.truth.at(atNS)
 	temperature := int32(b.truth.temperature(&e, atNS) + 0.5)
 	b.readEnergy(atNS, r)
-	if b.field(fieldMemoryTemp, atNS) && b.spec.MemoryThermometer {
+	if b.field(fieldMemoryTemp, 0, atNS) && b.spec.MemoryThermometer {
 		r.MemoryTempC = schema.Some(temperature + memoryWarmerC)
 	}
-	if b.call(ClockInfo, 0, atNS) {
+	if b.call(ClockInfo, atNS) {
 		r.SMClockMHz = schema.Some(int32(e.SMMHz))
 		r.MemoryClockMHz = schema.Some(int32(e.MemMHz))
 	}
-	if b.call(Temperature, 0, atNS) {
+	if b.call(Temperature, atNS) {
 		r.TemperatureC = schema.Some(temperature)
 	}
-	if b.call(PerformanceState, 0, atNS) {
+	if b.call(PerformanceState, atNS) {
 		r.PState = schema.Some(int32(e.PState))
 	}
-	if b.call(MemoryInfo, 0, atNS) {
+	if b.call(MemoryInfo, atNS) {
 		r.MemoryUsedB = schema.Some(atomic.LoadInt64(&b.facts.MemoryUsedB))
 	}
-	if b.call(ClocksEventReasons, 0, atNS) {
+	if b.call(ClocksEventReasons, atNS) {
 		r.Throttle = schema.Some(int64(e.Throttle))
 	}
-	if b.call(EnforcedPowerLimit, 0, atNS) {
+	if b.call(EnforcedPowerLimit, atNS) {
 		r.PowerLimitW = schema.Some(float32(b.facts.LimitMW) / 1000)
 	}
 }

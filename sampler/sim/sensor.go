@@ -12,6 +12,7 @@ const (
 	EnergyCounter                   // field 83
 	GPUUtilization                  // nvmlDeviceGetUtilizationRates
 	MemoryUtilization               // the same call's other half
+	PowerMemory                     // field 186 at the scope of the memory
 	sensorCount       = 8           // room in the layout
 )
 
@@ -40,11 +41,26 @@ func (t timeline) updateAt(which Sensor, update int64) int64 {
 	return at
 }
 
+// A board's memory draws these shares of its power limit, idle and added at full traffic: rough halves of what HBM makers
+// state, enough to tell it from the board.
+const (
+	memoryIdleShare    = 0.03
+	memoryTrafficShare = 0.15
+)
+
+// wattsOver is what a power sensor looks at: all of the board, or its memory.
+func (t timeline) wattsOver(which Sensor, fromNS, toNS int64) float64 {
+	if which != PowerMemory {
+		return t.mean(power, fromNS, toNS)
+	}
+	return float64(t.facts.LimitMW) / 1000 * (memoryIdleShare + float64(memoryTrafficShare*t.mean(memActive, fromNS, toNS)))
+}
+
 // milliwatts is what a power sensor shows at an instant.
 func (t timeline) milliwatts(which Sensor, atNS int64) uint32 {
 	s := &t.facts.Sensors[which]
 	edge, update := t.edge(which, atNS)
-	watts := float64(t.mean(power, edge-s.WindowNS, edge)*s.Gain) + float64(s.Noise*noise(t.facts.Seed, which, update))
+	watts := float64(t.wattsOver(which, edge-s.WindowNS, edge)*s.Gain) + float64(s.Noise*noise(t.facts.Seed, which, update))
 	return uint32(math.Floor(max(watts, 0)*1000 + 0.5))
 }
 

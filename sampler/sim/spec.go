@@ -3,6 +3,7 @@ package sim
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/llm-tracer/tracer/internal/catalog"
@@ -34,6 +35,8 @@ type Spec struct {
 	ECC               schema.Opt[bool]
 	MIG               schema.Opt[bool]
 	Persistence       schema.Opt[bool]
+	Virtualization    string // a schema.Virtualization constant
+	ModulePower       bool   // power fields answer at the scope of the module alone, as on Grace Hopper
 	GPM               bool
 	MemoryThermometer bool
 	Seed              uint64
@@ -84,6 +87,7 @@ func Describe(c catalog.Board, index int) Spec {
 		MaxMemMHz:         c.MaxMemMHz,
 		ECC:               schema.Some(true),
 		Persistence:       schema.Some(true),
+		Virtualization:    schema.VirtualizationNone,
 		GPM:               sampler.HasGPM(c.Architecture),
 		MemoryThermometer: hbm,
 		Seed:              uint64(index)*1e9 + uint64(id[0]),
@@ -153,6 +157,8 @@ func (s *Spec) write(f *facts) {
 	f.MaxSMMHz, f.MaxMemMHz = uint32(s.MaxSMMHz), uint32(s.MaxMemMHz)
 	f.PCIDeviceID = 0x10de // vendor NVIDIA, device 0: no product has it
 	f.GPM = uint32(ordinal(s.GPM))
+	f.PowerScopes = 1 << s.powerScope()
+	f.Virtualized = uint32(slices.Index(virtualizations, s.Virtualization))
 	f.ECC, f.MIG, f.Persistence = mode(s.ECC), mode(s.MIG), mode(s.Persistence)
 	f.MemoryTemp = ordinal(s.MemoryThermometer)
 	for which, sp := range s.Sensors {
@@ -171,6 +177,19 @@ func (s *Spec) write(f *facts) {
 const vbios = "00.00.00.00.sim"
 
 func (s *Spec) pciBusID() string { return fmt.Sprintf("00000000:%02X:00.0", s.Index+1) }
+
+// virtualizations are the modes in the order of nvmlGpuVirtualizationMode_t.
+var virtualizations = []string{
+	schema.VirtualizationNone, schema.VirtualizationPassthrough, schema.VirtualizationVGPU, schema.VirtualizationHostVGPU, schema.VirtualizationHostVSGA,
+}
+
+// powerScope is the one at which the board tells its power.
+func (s *Spec) powerScope() int32 {
+	if s.ModulePower {
+		return scopeModule
+	}
+	return scopeGPU
+}
 
 func ordinal(b bool) int32 {
 	if b {
@@ -197,8 +216,11 @@ func (s *Spec) check() error {
 	if len(s.Faults) > maxFaults {
 		return fmt.Errorf("board %s: %d faults, at most %d", s.Name, len(s.Faults), maxFaults)
 	}
+	if !slices.Contains(virtualizations, s.Virtualization) {
+		return fmt.Errorf("board %s: virtualization %q", s.Name, s.Virtualization)
+	}
 	for which, sp := range s.Sensors {
-		if which < 0 || which > MemoryUtilization || sp.Period <= 0 || sp.Window < 0 || sp.Jitter < 0 || 2*sp.Jitter >= sp.Period {
+		if which < 0 || which > PowerMemory || sp.Period <= 0 || sp.Window < 0 || sp.Jitter < 0 || 2*sp.Jitter >= sp.Period {
 			return fmt.Errorf("board %s: sensor %d: period %v, window %v, jitter %v", s.Name, which, sp.Period, sp.Window, sp.Jitter)
 		}
 	}

@@ -27,6 +27,7 @@ FACT(nvmlDeviceGetPowerManagementLimit, unsigned int, b->limit_mw)
 FACT(nvmlDeviceGetPowerManagementDefaultLimit, unsigned int, b->max_limit_mw)
 FACT(nvmlDeviceIsMigDeviceHandle, unsigned int, 0)
 FACT(nvmlDeviceGetMaxMigDeviceCount, unsigned int, 0)
+FACT(nvmlDeviceGetVirtualizationMode, nvmlGpuVirtualizationMode_t, b->virtualized)
 
 nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t device, unsigned int *mw)
 {

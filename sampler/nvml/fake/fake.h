@@ -27,7 +27,7 @@
 #define FACTS_BYTES 8192
 #define MAX_FAULTS 64
 
-enum sensor_id { POWER_INSTANT, POWER_AVERAGE, ENERGY_COUNTER, GPU_UTILIZATION, MEMORY_UTILIZATION, SENSOR_COUNT = 8 };
+enum sensor_id { POWER_INSTANT, POWER_AVERAGE, ENERGY_COUNTER, GPU_UTILIZATION, MEMORY_UTILIZATION, POWER_MEMORY, SENSOR_COUNT = 8 };
 enum channel { POWER, GPU_ACTIVE, MEM_ACTIVE, SM_ACTIVE, TENSOR_ACTIVE, DRAM_ACTIVE, CHANNEL_COUNT };
 
 enum function {
@@ -100,6 +100,8 @@ struct facts {
 	uint32_t max_mem_mhz;
 	uint32_t pci_device_id;
 	uint32_t gpm;
+	uint32_t power_scopes;
+	uint32_t virtualized;
 	int32_t ecc;
 	int32_t mig;
 	int32_t persistence;

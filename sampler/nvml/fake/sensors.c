@@ -7,7 +7,11 @@
 
 static nvmlReturn_t power_field(const struct facts *b, enum sensor_id which, int64_t at_ns, nvmlFieldValue_t *v)
 {
-	if (!b->sensors[which].supported || v->scopeId > NVML_POWER_SCOPE_MODULE)
+	if (which == POWER_INSTANT && v->scopeId == NVML_POWER_SCOPE_MEMORY)
+		which = POWER_MEMORY;
+	else if (v->scopeId >= NVML_POWER_SCOPE_COUNT || !(b->power_scopes >> v->scopeId & 1))
+		return NVML_ERROR_NOT_SUPPORTED;
+	if (!b->sensors[which].supported)
 		return NVML_ERROR_NOT_SUPPORTED;
 	v->valueType = NVML_VALUE_TYPE_UNSIGNED_INT;
 	v->value.uiVal = milliwatts(b, which, at_ns);

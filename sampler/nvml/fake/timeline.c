@@ -106,11 +106,20 @@ static double noise(uint64_t seed, enum sensor_id which, int64_t update)
 	return ((double)(x >> 32) + (double)(x & 0xffffffffu)) / 4294967296.0 - 1;
 }
 
+/* What a power sensor looks at: all of the board, or its memory. */
+static double watts_over(const struct facts *b, enum sensor_id which, int64_t from_ns, int64_t to_ns)
+{
+	const double memory_idle = 0.03, memory_traffic = 0.15;
+	if (which != POWER_MEMORY)
+		return mean(b, POWER, from_ns, to_ns);
+	return ((double)b->limit_mw / 1000) * (memory_idle + memory_traffic * mean(b, MEM_ACTIVE, from_ns, to_ns));
+}
+
 unsigned int milliwatts(const struct facts *b, enum sensor_id which, int64_t at_ns)
 {
 	const struct sensor *s = &b->sensors[which];
 	int64_t update, edge = last_edge(b, which, at_ns, &update);
-	double watts = mean(b, POWER, edge - s->window_ns, edge) * s->gain + s->noise * noise(b->seed, which, update);
+	double watts = watts_over(b, which, edge - s->window_ns, edge) * s->gain + s->noise * noise(b->seed, which, update);
 	return (unsigned int)floor((watts > 0 ? watts : 0) * 1000 + 0.5);
 }
 

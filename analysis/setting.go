@@ -1,0 +1,77 @@
+package analysis
+
+import (
+	"errors"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// Setting is what an overhead was measured with, and holds for.
+type Setting struct {
+	Host, Model, Server, Driver string
+	Boards                      []string // UUIDs
+	Period                      time.Duration
+}
+
+// nearPeriod is how far, as a share, two periods may differ and still load a board alike.
+const nearPeriod = 0.1
+
+// LatestOverhead is the newest result in the dataset that was measured in a setting; its RunID is empty where there is
+// none.
+func (d Dataset) LatestOverhead(in Setting) (latest schema.Overhead, err error) {
+	files, err := d.Files(schema.Runs.Name, "*")
+	if err != nil {
+		return latest, err
+	}
+	var newest arrow.Timestamp
+	for _, f := range files {
+		found, started, err := readOverhead(f, in)
+		if err != nil {
+			return latest, err
+		}
+		if found.RunID != "" && started >= newest {
+			latest, newest = found, started
+		}
+	}
+	return latest, nil
+}
+
+// readOverhead reads one run's file, a row for each of its boards.
+func readOverhead(file string, in Setting) (found schema.Overhead, started arrow.Timestamp, err error) {
+	boards := map[string]bool{}
+	columns := []string{
+		"run_id", "overhead_run_id", "host", "llm_name", "server", "driver_version", "gpu_uuid", "start_timestamp", "overhead_period_s",
+		"overhead_ttft_pct", "overhead_ttft_pct_lo", "overhead_ttft_pct_hi", "overhead_tpot_pct", "overhead_tpot_pct_lo", "overhead_tpot_pct_hi",
+	}
+	err = scan(file, columns, func(a []arrow.Array) error {
+		for i := range a[0].Len() {
+			o := schema.Overhead{
+				RunID:  text(a[0], i),
+				Period: time.Duration(math.Round(optional(a[8], i).V * 1e9)),
+				TTFT:   schema.Effect{Pct: optional(a[9], i), Lo: optional(a[10], i), Hi: optional(a[11], i)},
+				TPOT:   schema.Effect{Pct: optional(a[12], i), Lo: optional(a[13], i), Hi: optional(a[14], i)},
+			}
+			measured := a[1].IsValid(i) && text(a[1], i) == o.RunID && (o.TTFT.Pct.OK || o.TPOT.Pct.OK)
+			alike := text(a[2], i) == in.Host && text(a[3], i) == in.Model && text(a[4], i) == in.Server && text(a[5], i) == in.Driver
+			if measured && alike && math.Abs(float64(o.Period-in.Period)) <= nearPeriod*float64(in.Period) {
+				boards[text(a[6], i)] = true
+				found, started = o, a[7].(*array.Timestamp).Value(i)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errNoColumn) { // written before overhead was measured
+		return schema.Overhead{}, 0, nil
+	}
+	if !slices.Equal(slices.Sorted(maps.Keys(boards)), slices.Sorted(slices.Values(in.Boards))) {
+		return schema.Overhead{}, 0, err
+	}
+	return found, started, err
+}

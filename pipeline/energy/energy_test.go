@@ -1,0 +1,232 @@
+package energy
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/llm-tracer/tracer/sampler/sim"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// seedFlag moves every seed of the study, to see that its claims do not hang on some: go test ./pipeline/energy -seed 1000.
+var seedFlag = flag.Uint64("seed", 0, "added to the seeds of the studied worlds")
+
+// conversations is an LLM-like load: idle, prefills of 60 to 400 ms, decodes of 0.2 to 2 s, all of different power, no two
+// alike.
+func conversations(t testing.TB, kind string, seed uint64, n int, sensor func(*sim.SensorSpec), change func(*world)) *world {
+	w := newWorld(t, kind, *seedFlag+seed, sensor)
+	if change != nil {
+		change(w)
+	}
+	w.w = w.spec.IdleW
+	idle := 1.3 * w.spec.IdleW
+	w.does(idle, 2000, schema.StageIdle, 0)
+	for r := range n {
+		w.does(w.spec.PowerLimitW*w.between(0.75, 0.98), w.between(60, 400), schema.StagePrefill, 2*r+1)
+		w.does(w.spec.PowerLimitW*w.between(0.5, 0.65), w.between(200, 2000), schema.StageDecode, 2*r+2)
+		w.does(idle, w.between(50, 600), schema.StageIdle, 0)
+	}
+	return w
+}
+
+// The bars are the project's: 4 % for prefills of 60 to 400 ms where the sensor averages 25 of every 100 ms, 8 % where it
+// averages all of them, 1 % for whole requests, and intervals that hold the truth in 90 to 99 % of cases.
+func TestEnergiesOfPrefillsAndRequestsKeepWhatTheyPromise(t *testing.T) {
+	for kind, bar := range map[string]float64{"A100-40": 0.04, "A10": 0.08} {
+		var prefill, request score
+		for seed := range uint64(20) {
+			w := conversations(t, kind, seed, 60, nil, nil)
+			m := w.fit(t, w.board.Board().Power)
+			for i, s := range w.segments {
+				if s.Kind%2 == 1 {
+					prefill.add(m.Energy(i), 0, w.truth(t, i))
+					request.add(m.Energy(i, i+1), 0, w.truth(t, i, i+1))
+				}
+			}
+		}
+		t.Logf("%s: prefill %.2f %% at the median, %.1f %% covered; request %.3f %%, %.1f %%", kind, 100*prefill.median(), 100*prefill.covered(), 100*request.median(), 100*request.covered())
+		if prefill.median() > bar || request.median() > 0.01 {
+			t.Errorf("%s: median errors of prefill %v and request %v, want %v and 0.01 at most", kind, prefill.median(), request.median(), bar)
+		}
+		for what, s := range map[string]*score{"prefill": &prefill, "request": &request} {
+			if c := s.covered(); c < 0.90 || c > 0.99 {
+				t.Errorf("%s: %s intervals hold the truth in %.1f %% of cases, want 90 to 99", kind, what, 100*c)
+			}
+		}
+	}
+}
+
+// The bars are 10 % for prefills of 30 ms and 6 % for those of 60 ms, over 100 repetitions and 40 seeds.
+func TestFoldedRepetitionsShowStagesShorterThanAnUpdate(t *testing.T) {
+	var all score
+	for _, kind := range []string{"A100-40", "A10"} {
+		for _, length := range []float64{30, 60} {
+			var s score
+			for seed := range uint64(40) {
+				for _, answer := range []float64{45, 500} { // ms of decode: a word, or some sentences of a fast model
+					e, truth := folded(t, kind, seed, length, answer)
+					s.add(e, 0, truth)
+					all.add(e, 0, truth)
+				}
+			}
+			t.Logf("%s, prefills of %v ms: %.2f %% at the median, %.2f %% at most, %.1f %% covered", kind, length, 100*s.median(), 100*quantile(s.errors, 1), 100*s.covered())
+			if bar := map[float64]float64{30: 0.10, 60: 0.06}[length]; s.median() > bar {
+				t.Errorf("%s, prefills of %v ms: median error %v, want %v at most", kind, length, s.median(), bar)
+			}
+		}
+	}
+	if c := all.covered(); c < 0.90 || c > 0.99 {
+		t.Errorf("intervals hold the truth in %.1f %% of cases, want 90 to 99", 100*c)
+	}
+}
+
+// folded is the energy of 100 prefills of one length together, in a run of nothing else.
+func folded(t testing.TB, kind string, seed uint64, length, answer float64) (Estimate, float64) {
+	w := newWorld(t, kind, *seedFlag+seed, nil)
+	w.w = w.spec.IdleW
+	idle := 1.3 * w.spec.IdleW
+	w.does(idle, 2000, schema.StageIdle, 0)
+	prefill, decode := w.spec.PowerLimitW*w.between(0.7, 0.95), w.spec.PowerLimitW*w.between(0.5, 0.6)
+	var prefills []int
+	for range 100 {
+		prefills = append(prefills, len(w.segments))
+		w.does(prefill*w.between(0.99, 1.01), length*w.between(0.98, 1.02), schema.StagePrefill, 1)
+		w.does(decode*w.between(0.99, 1.01), answer*w.between(0.98, 1.02), schema.StageDecode, 2)
+		w.does(idle, w.between(150, 250), schema.StageIdle, 0)
+	}
+	m := w.fit(t, w.board.Board().Power)
+	return m.Energy(prefills...), w.truth(t, prefills...)
+}
+
+func TestTheModelFindsWhatItWasNotTold(t *testing.T) {
+	for _, kind := range []string{"A100-40", "A10", "H200"} {
+		w := conversations(t, kind, 1, 100, nil, func(w *world) { w.early = 4 * ms })
+		sensor := w.board.Board().Power
+		sensor.Window = sensor.Window * 85 / 100 // tables say what another node's sensor did
+		m := w.fit(t, sensor)
+		if got, want := m.WindowS(), w.spec.Sensors[sim.PowerInstant].Window.Seconds(); math.Abs(got/want-1) > 0.03 {
+			t.Errorf("%s: window %v s, want %v", kind, got, want)
+		}
+		if got := m.DelayS(); math.Abs(got-0.004) > 0.0005 {
+			t.Errorf("%s: requests reach the board after %v s, want 0.004", kind, got)
+		}
+		const lag = 5e-3 * (0.65 + 0.40 + 0.23 + 0.12 + 0.05) // of the simulated boards' slew
+		if got := m.LagS(); math.Abs(got-lag) > 1e-3 {
+			t.Errorf("%s: power follows after %v s, want %v", kind, got, lag)
+		}
+	}
+}
+
+// What goes wrong with sensors and readings makes intervals wider, and errors no larger than they say.
+func TestIntervalsWidenWithWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		sensor func(*sim.SensorSpec)
+		world  func(*world)
+		gain   float64
+		bar    float64 // median error of prefill
+	}{
+		{name: "a sensor that scatters by 3 W", sensor: func(s *sim.SensorSpec) { s.NoiseW = 7 }, bar: 0.02},
+		{name: "a gain 4 % too small, known to 6 %", sensor: func(s *sim.SensorSpec) { s.Gain = 0.96 }, gain: 0.06, bar: 0.05},
+		{name: "power that flickers by 10 W", world: func(w *world) { w.grain = 10 }, bar: 0.02},
+		{name: "a fifth of the readings not taken", world: func(w *world) { w.deaf = 0.2 }, bar: 0.01},
+		{name: "readings every 50 ms", world: func(w *world) { w.poll = 50 * ms }, bar: 0.01},
+		{name: "tokens that arrive 0.3 ms late", world: func(w *world) { w.late = 3 * ms / 10 }, bar: 0.01},
+	} {
+		for _, kind := range []string{"A100-40", "A10"} {
+			var s score
+			for seed := range uint64(6) {
+				w := conversations(t, kind, seed, 60, c.sensor, c.world)
+				m := w.fit(t, w.board.Board().Power)
+				for i, segment := range w.segments {
+					if segment.Kind%2 == 1 {
+						s.add(m.Energy(i), c.gain, w.truth(t, i))
+					}
+				}
+			}
+			t.Logf("%s, %s: %.2f %% at the median, %.1f %% covered", kind, c.name, 100*s.median(), 100*s.covered())
+			if s.median() > c.bar || s.covered() < 0.7 {
+				t.Errorf("%s, %s: median error %v, covered %v", kind, c.name, s.median(), s.covered())
+			}
+		}
+	}
+}
+
+func TestStagesAddUpToTheWhole(t *testing.T) {
+	w := conversations(t, "A10", 3, 20, nil, nil)
+	m := w.fit(t, w.board.Board().Power)
+	var sum float64
+	all := make([]int, len(w.segments))
+	for i := range w.segments {
+		sum += m.EnergyJ(i)
+		all[i] = i
+	}
+	whole := m.Energy(all...)
+	if math.Abs(sum/whole.J-1) > 1e-9 || math.Abs(sum/m.BetweenJ(origin, w.segments[len(all)-1].ToNS)-1) > 1e-9 {
+		t.Errorf("segments add up to %v J, the whole is %v", sum, whole)
+	}
+	if truth := w.truth(t, all...); math.Abs(whole.J-truth) > 3*whole.SD {
+		t.Errorf("the whole is %+v, the truth %v J", whole, truth)
+	}
+}
+
+func TestASensorThatCannotTellStagesIsLeftAlone(t *testing.T) {
+	w := conversations(t, "A10", 1, 5, nil, nil)
+	updates := w.read()
+	for name, s := range map[string]schema.Sensor{
+		"a running mean over a second": {Period: 100 * time.Millisecond, Window: time.Second, Average: true},
+		"a window longer than the gap": {Period: 100 * time.Millisecond, Window: 300 * time.Millisecond},
+		"a sensor without a rhythm":    {},
+	} {
+		if _, ok := Fit(s, updates, w.segments); ok {
+			t.Errorf("%s: fitted", name)
+		}
+	}
+	if _, ok := Fit(w.board.Board().Power, updates[:fewest-1], w.segments); ok {
+		t.Errorf("%d updates: fitted", fewest-1)
+	}
+	if _, ok := Fit(w.board.Board().Power, updates, nil); ok {
+		t.Error("no segments: fitted")
+	}
+}
+
+// Whatever the requests looked like, energies are numbers.
+func TestEnergiesAreNumbersWhateverTheSegments(t *testing.T) {
+	updates := conversations(t, "A10", 2, 10, nil, nil).read()
+	rapid.Check(t, func(t *rapid.T) {
+		var segments []Segment
+		at := origin
+		for range rapid.IntRange(1, 40).Draw(t, "segments") {
+			length := rapid.SampledFrom([]int64{1, 1000, ms / 10, ms, 30 * ms, 3000 * ms}).Draw(t, "length")
+			segments = append(segments, Segment{FromNS: at, ToNS: at + length, Idle: rapid.Bool().Draw(t, "idle"), Kind: rapid.IntRange(0, 5).Draw(t, "kind")})
+			at += length
+		}
+		m, ok := Fit(schema.Sensor{Period: 100 * time.Millisecond, Window: 100 * time.Millisecond}, updates, segments)
+		if !ok {
+			t.Fatal("not fitted")
+		}
+		for i := range segments {
+			if e := m.Energy(i); math.IsNaN(e.J) || math.IsNaN(e.SD) || e.SD < 0 {
+				t.Fatalf("segment %d of %v: %+v", i, segments, e)
+			}
+		}
+	})
+}
+
+func BenchmarkFitAnHour(b *testing.B) {
+	for _, kind := range []string{"A10", "H200"} {
+		w := conversations(b, kind, 1, 2200, nil, nil) // 1.6 s each
+		updates := w.read()
+		b.Run(fmt.Sprint(kind), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Fit(w.board.Board().Power, updates, w.segments)
+			}
+		})
+	}
+}
