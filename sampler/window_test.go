@@ -3,6 +3,7 @@ package sampler
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,6 +23,19 @@ func squareWave(random *rand.Rand) []Work {
 		at += int64(40e6 + random.Float64()*250e6)
 	}
 	return append(work, Work{length, schema.StageIdle})
+}
+
+// seenLate is the load as a client sees it that waits for a core now and then: a fifth of the changes up to 10 ms late.
+func seenLate(random *rand.Rand, work []Work) []Work {
+	seen := slices.Clone(work)
+	for i := 1; i < len(seen)-1; i++ {
+		seen[i].FromNS += int64(random.ExpFloat64() * 0.2e6)
+		if random.IntN(5) == 0 {
+			seen[i].FromNS += int64(random.Float64() * 10e6)
+		}
+		seen[i].FromNS = max(seen[i].FromNS, seen[i-1].FromNS+1)
+	}
+	return seen
 }
 
 // shown is what a sensor with this window shows of a load, on a board of 60, 300 and 200 W, as a reader at 2 ms sees it.
@@ -64,14 +78,18 @@ func edgesOf(updates []update) []edge {
 
 func TestTheWindowIsFoundFromASquareWave(t *testing.T) {
 	ms := time.Millisecond
-	for _, c := range []struct{ period, window, lag, tau time.Duration }{
-		{100 * ms, 25 * ms, 0, 0},
-		{100 * ms, 100 * ms, 0, 0},
-		{20 * ms, 10 * ms, 0, 0},
-		{100 * ms, 25 * ms, 10 * ms, 7 * ms},
-		{100 * ms, 100 * ms, 10 * ms, 7 * ms},
-		{20 * ms, 10 * ms, 5 * ms, 7 * ms},
-		{100 * ms, 1000 * ms, 5 * ms, 7 * ms},
+	for _, c := range []struct {
+		period, window, lag, tau time.Duration
+		late                     bool
+	}{
+		{100 * ms, 25 * ms, 0, 0, false},
+		{100 * ms, 100 * ms, 0, 0, false},
+		{20 * ms, 10 * ms, 0, 0, false},
+		{100 * ms, 25 * ms, 10 * ms, 7 * ms, false},
+		{100 * ms, 100 * ms, 10 * ms, 7 * ms, true},
+		{100 * ms, 25 * ms, 0, 7 * ms, true},
+		{20 * ms, 10 * ms, 5 * ms, 7 * ms, true},
+		{100 * ms, 1000 * ms, 5 * ms, 7 * ms, true},
 	} {
 		var worst, widest float64
 		covered, found := 0, 0
@@ -81,6 +99,9 @@ func TestTheWindowIsFoundFromASquareWave(t *testing.T) {
 			work := squareWave(random)
 			updates := shown(random, work, c.period, c.window, c.lag, c.tau, 2)
 			r, _ := fitRhythm(edgesOf(updates))
+			if c.late {
+				work = seenLate(random, work)
+			}
 			w, ok := fitWindow(updates, r, work)
 			if !ok {
 				t.Logf("%v, seed %d: not found", c, seed)
@@ -93,8 +114,12 @@ func TestTheWindowIsFoundFromASquareWave(t *testing.T) {
 				covered++
 			}
 		}
-		t.Logf("period %v, window %v, lag %v, settling %v: worst error %.1f ms, widest ± %.1f ms, covered %d of %d", c.period, c.window, c.lag, c.tau, worst, widest, covered, found)
-		if found < seeds || covered < seeds*9/10 || worst > max(3, 0.05*float64(c.window)/1e6) {
+		t.Logf("period %v, window %v, lag %v, settling %v, late %t: worst error %.1f ms, widest ± %.1f ms, covered %d of %d", c.period, c.window, c.lag, c.tau, c.late, worst, widest, covered, found)
+		allowed := max(3, 0.05*float64(c.window)/1e6)
+		if c.late {
+			allowed = max(8, allowed)
+		}
+		if found < seeds || covered < seeds*9/10 || worst > allowed {
 			t.Errorf("period %v, window %v: found %d, covered %d, off by up to %.1f ms", c.period, c.window, found, covered, worst)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ type Config struct {
 	Board catalog.Board
 	Model catalog.Model
 	Loads []Load // boards that the work is shown on, each as if it did all of it; may be none
-	// TruthPath is the file that the truth of each request is added to; empty for none.
+	// TruthPath is the file that the truth of each request is added to, with the boards' power beside it; empty for none.
 	TruthPath string
 	// Key is the bearer key that requests must carry; empty for none.
 	Key string
@@ -35,6 +36,7 @@ type Server struct {
 	started int64
 	engine  *engine
 	ledger  *ledger
+	power   *ledger // what the boards draw
 	http    *http.Server
 	group   conc.WaitGroup // the engine and the listener
 	answers sync.RWMutex   // held for reading by each request, for writing by Close
@@ -53,6 +55,10 @@ func New(c Config) (*Server, error) {
 		if s.ledger, err = openLedger(c.TruthPath); err != nil {
 			return nil, err
 		}
+		if s.power, err = openLedger(PowerPath(c.TruthPath)); err != nil {
+			return nil, errors.Join(err, s.ledger.close())
+		}
+		c.Loads = append(slices.Clip(c.Loads), &meter{ledger: s.power})
 	}
 	s.engine = newEngine(NewTiming(c.Board, c.Model), NewPower(c.Board, c.Model), room(c.Board, c.Model), c.Loads)
 	s.http = &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second}
@@ -95,5 +101,5 @@ func (s *Server) shut() error {
 	s.answers.Lock()
 	defer s.answers.Unlock()
 	s.group.Wait()
-	return errors.Join(s.err, s.ledger.close())
+	return errors.Join(s.err, s.ledger.close(), s.power.close())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -18,6 +19,29 @@ type Truth struct {
 	PrefillStartNS int64  `json:"prefill_start_ns,omitzero"`
 	FirstTokenNS   int64  `json:"first_token_ns,omitzero"`
 	EndNS          int64  `json:"end_ns"`
+}
+
+// PowerChange is what each board truly draws, in W, from an instant of CLOCK_MONOTONIC on. A file of them stands beside that
+// of the truth, its name ending in -power.jsonl.
+type PowerChange struct {
+	AtNS   int64   `json:"at_ns"`
+	PowerW float64 `json:"power_w"`
+}
+
+// PowerPath is the file of power changes that belongs to a file of truths.
+func PowerPath(truth string) string { return strings.TrimSuffix(truth, ".jsonl") + "-power.jsonl" }
+
+// meter is a load that writes down what it is set to draw.
+type meter struct {
+	ledger *ledger
+	last   float64
+}
+
+func (m *meter) Set(atNS int64, powerW, _, _ float64) {
+	if powerW != m.last {
+		m.ledger.write(PowerChange{AtNS: atNS, PowerW: powerW})
+		m.last = powerW
+	}
 }
 
 // ledger is a file of truths, one JSON object a line, each line written at once. A nil ledger writes nothing.
@@ -39,7 +63,7 @@ func openLedger(path string) (*ledger, error) {
 	return &ledger{file: f}, nil
 }
 
-func (l *ledger) write(t Truth) {
+func (l *ledger) write(t any) {
 	if l == nil {
 		return
 	}
@@ -50,7 +74,7 @@ func (l *ledger) write(t Truth) {
 		_, err = l.file.Write(append(line, '\n'))
 	}
 	if err != nil && l.err == nil {
-		l.err = fmt.Errorf("writing the truth of request %q: %w", t.RequestID, err)
+		l.err = fmt.Errorf("writing the truth: %w", err)
 	}
 }
 
