@@ -82,7 +82,7 @@ func (s *openWebUI) allowed(w http.ResponseWriter, r *http.Request) bool {
 	if r.Header.Get("Authorization") == "Bearer "+nebulaKey {
 		return true
 	}
-	http.Error(w, fmt.Sprintf(`{"detail":"Your session has expired: %s"}`, r.Header.Get("Authorization")), http.StatusUnauthorized)
+	http.Error(w, fmt.Sprintf(`{"detail":"Your token has expired: %s"}`, r.Header.Get("Authorization")), http.StatusUnauthorized)
 	return false
 }
 
