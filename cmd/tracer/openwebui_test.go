@@ -203,6 +203,12 @@ func (s *openWebUI) answer(q webQuestion) string {
 	return text
 }
 
+func (s *openWebUI) seen() (requests, busiest, early int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests, s.busiest, s.early
+}
+
 func (s *openWebUI) counts() (answered int, repeated []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
