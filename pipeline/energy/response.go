@@ -24,8 +24,9 @@ const (
 	doubt       = 1.0
 
 	// Servers read a request and schedule it within milliseconds.
-	supposedDelay = 0.001 // s
-	delayDoubt    = 1.5   // of its logarithm
+	supposedDelay = 0.001  // s
+	supposedLate  = 0.0003 // s, for a token on its way to the client
+	delayDoubt    = 1.5    // of their logarithms
 )
 
 func supposed() response {

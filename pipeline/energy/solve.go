@@ -97,6 +97,7 @@ func (m *Model) adjust() {
 	}
 	m.response.settle()
 	m.delay *= math.Exp(b[delay])
+	m.late *= math.Exp(b[late])
 	m.window *= math.Exp(b[window])
 	for i := range m.seen {
 		m.seen[i].from = m.seen[i].to - m.window
@@ -109,6 +110,7 @@ func (m *Model) adjust() {
 // The unknowns of a board: its response's rises, and the logarithms of some lengths of time.
 const (
 	delay = free + iota
+	late
 	window
 	own
 )
@@ -127,6 +129,8 @@ func (m *Model) prior(a *banded, b []float64) {
 		switch i {
 		case delay:
 			off, sd = math.Log(supposedDelay/m.delay), delayDoubt
+		case late:
+			off, sd = math.Log(supposedLate/m.late), delayDoubt
 		case window:
 			off, sd = math.Log(m.toldWindow/m.window), m.windowDoubt
 		default:
@@ -177,16 +181,21 @@ func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 		for j, d := range m.response.slopes(h) {
 			v[j] += d
 		}
-		if m.starting(i) {
-			v[delay] -= m.delay * step * (m.response.at(to-begin) - m.response.at(from-begin))
+		shift := step * (m.response.at(to-begin) - m.response.at(from-begin))
+		switch m.edge(i) {
+		case delay:
+			v[delay] -= m.delay * shift
+		case late:
+			v[late] += m.late * shift
 		}
 	}
 	return v
 }
 
-// tie says how alike the segments of a kind are, by those that the sensor saw whole windows of. Where it saw too few, they
-// are taken to be as alike as the same work makes them.
+// tie says how alike the segments of a kind are, by those that the sensor saw whole windows of. Kinds in which it saw too
+// few are taken to be as alike as the others are at most.
 func (m *Model) tie() {
+	widest, known := 0.0, false
 	for i := range m.kinds[:m.alike] {
 		k := &m.kinds[i]
 		var scatter, n float64
@@ -197,9 +206,17 @@ func (m *Model) tie() {
 				n++
 			}
 		}
-		k.sd = alikeness * m.noise.jump
-		if n >= fewest {
+		if k.tied = n >= fewest; k.tied {
 			k.sd = max(math.Sqrt(scatter/n), m.noise.active/2)
+			widest, known = max(widest, k.sd), known || !m.segments[k.members[0]].Idle
+		}
+	}
+	if !known {
+		widest = alikeness * m.noise.jump
+	}
+	for i := range m.kinds[:m.alike] {
+		if k := &m.kinds[i]; !k.tied {
+			k.sd = min(widest, alikeness*m.noise.jump)
 		}
 	}
 }

@@ -74,19 +74,16 @@ func (w *world) does(watts, milliseconds float64, stage schema.Stage, kind int) 
 		w.board.Set(start+at, w.w, 1, 0.5)
 	}
 	w.now += int64(milliseconds * float64(ms))
-	begin, end := start, w.now
-	if stage == schema.StagePrefill {
-		begin, end = start-w.early, w.now+w.late
+	// Requests are sent early, and everything else is learnt late.
+	begin := start + w.late
+	if n := len(w.segments); n == 0 || w.segments[n-1].Idle {
+		begin = start - w.early
 	}
 	if n := len(w.segments); n > 0 {
+		begin = max(begin, w.segments[n-1].FromNS+ms/100)
 		w.segments[n-1].ToNS = begin
-		if stage == schema.StageDecode {
-			begin = w.segments[n-1].ToNS
-			begin = start + w.late
-			w.segments[n-1].ToNS = begin
-		}
 	}
-	w.segments = append(w.segments, Segment{FromNS: begin, ToNS: end, Idle: stage == schema.StageIdle, Kind: kind})
+	w.segments = append(w.segments, Segment{FromNS: begin, ToNS: w.now, Idle: stage == schema.StageIdle, Kind: kind})
 }
 
 // read reads the sensor over the whole time, at the sampler's rhythm, and places what it said.

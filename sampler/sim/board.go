@@ -135,7 +135,7 @@ func (b *Board) Board() schema.Board {
 		DriverVersion:   driverVersion,
 		NVMLVersion:     nvmlVersion,
 		CUDAVersion:     fmt.Sprintf("%d.%d", cudaVersion/1000, cudaVersion%1000/10),
-		Power:           schema.Sensor{Period: instant.Period, Window: instant.Window, GainError: math.Abs(instant.Gain - 1), Provenance: sampler.ProvenanceSimulated},
+		Power:           schema.Sensor{Period: instant.Period, Window: instant.Window, WindowError: instant.Window / 1000, GainError: math.Abs(instant.Gain - 1), Provenance: sampler.ProvenanceSimulated},
 	}
 }
 
