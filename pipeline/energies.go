@@ -259,7 +259,8 @@ func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
 	for i, s := range e.stretches {
 		a.Stages[s.label.stage] += m.EnergyJ(i)
 	}
-	a.LagS, a.DelayS, a.NoiseW = schema.Some(m.LagS()), schema.Some(m.DelayS()), schema.Some(m.NoiseW())
+	a.LagS, a.DelayS, a.LateS = schema.Some(m.LagS()), schema.Some(m.DelayS()), schema.Some(m.LateS())
+	a.SensorS, a.NoiseW = schema.Some(m.WindowS()), schema.Some(m.NoiseW())
 	c := &p.counters[board]
 	if c.fromNS == c.toNS {
 		return a

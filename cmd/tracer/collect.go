@@ -47,6 +47,8 @@ type collect struct {
 	Budget      string        `default:"0.5%" placeholder:"SHARE" help:"Of the time that a board's calls may take before it is read less often; with --period auto (default: ${default})."`
 	Concurrency int           `default:"1" placeholder:"N" help:"Requests in flight; more than one makes stages overlap (default: ${default})."`
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
+	Pause       time.Duration `default:"200ms" placeholder:"TIME" help:"Between requests, on the mean; half to one and a half of it, so that stages meet the sensors at all phases and boards settle (default: ${default})."`
+	MinUpdates  int           `name:"min-stage-updates" default:"0" placeholder:"N" help:"Repeat prompts until the power sensor has had N new values in each size's own stage (default: ${default}, none)."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
 }
 
@@ -168,6 +170,8 @@ func (c *collect) checkNumbers() error {
 		bound{"--repeat", c.Repeat, 1, maxRepeat},
 		bound{"--concurrency", c.Concurrency, 1, 1024},
 		bound{"--warmup", c.Warmup, 0, 1000},
+		bound{"--pause", int(c.Pause / time.Second), 0, 3600},
+		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000},
 		bound{"--idle", int(c.Idle / time.Second), 0, 86_400},
 		bound{"--silence", int(c.Silence / time.Second), 1, 86_400},
 	); err != nil {

@@ -38,7 +38,7 @@ func (t *trace) showProgress() (end func()) {
 	return ticking(every, draw, func() {
 		finish()
 		p := t.schedule.Progress()
-		fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, len(t.prompts)+len(t.warmup), time.Since(t.started).Round(time.Second), p.Failed)
+		fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, max(p.Total, int64(len(t.prompts)+len(t.warmup))), time.Since(t.started).Round(time.Second), p.Failed)
 	})
 }
 
@@ -67,7 +67,7 @@ func ticking(every time.Duration, draw, finish func()) (end func()) {
 
 func (t *trace) printLine() {
 	p := t.schedule.Progress()
-	fmt.Fprintf(t.err, "%d/%d requests, %d failed, %s\n", p.Done, len(t.prompts)+len(t.warmup), p.Failed, t.live())
+	fmt.Fprintf(t.err, "%d/%d requests, %d failed, %s\n", p.Done, max(p.Total, int64(len(t.prompts)+len(t.warmup))), p.Failed, t.live())
 }
 
 // live is the boards at this instant.

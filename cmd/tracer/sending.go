@@ -23,6 +23,7 @@ type requests struct {
 	corpus  []schema.Prompt // each once
 	prompts []schema.Prompt // in the order of sending, repetitions included
 	warmup  []schema.Prompt
+	sending corpus.Sending
 }
 
 // requests makes the corpus and the warm-up's own prompts: a prompt sent twice could be answered from a prefix cache.
@@ -160,6 +161,7 @@ func (t *trace) makeRequests(ctx context.Context, limit contextLimit, s corpus.S
 	if t.requests, note, err = t.collect.requests(ctx, s); err != nil {
 		return err
 	}
+	t.sending = s
 	if note != "" {
 		fmt.Fprintln(t.err, note)
 	}

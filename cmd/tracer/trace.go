@@ -58,6 +58,7 @@ type trace struct {
 	readings *ring.SPSC[schema.Reading]
 	running  atomic.Pointer[running] // nil while the boards are not sampled
 	schedule *nebula.Schedule
+	tally    tally // of the stages that were sent
 	pipeline *pipeline.Pipeline
 	sampling []schema.Sampling
 	faults   []string  // what the boards failed at
@@ -211,7 +212,7 @@ func (t *trace) open() (err error) {
 	sinks := make([]nebula.EventSink, t.Concurrency)
 	for i := range spans {
 		spans[i] = ring.New[schema.SpanEvent](ringSpans)
-		sinks[i] = spans[i]
+		sinks[i] = &tallied{spans[i], &t.tally}
 	}
 	t.record.Start = clock.Read()
 	t.pipeline, err = pipeline.Open(pipeline.Config{
@@ -223,7 +224,7 @@ func (t *trace) open() (err error) {
 	if err != nil {
 		return err
 	}
-	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks}
+	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks, Gap: t.Pause}
 	return nil
 }
 
@@ -261,6 +262,9 @@ func (t *trace) send(ctx context.Context) error {
 		return err
 	}
 	if err := t.ask(ctx); err != nil {
+		return err
+	}
+	if err := t.repeat(ctx); err != nil {
 		return err
 	}
 	return wait(ctx, settle)

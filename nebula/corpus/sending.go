@@ -8,6 +8,7 @@ import (
 
 // Sending is how a corpus is sent by one run.
 type Sending struct {
+	Sent     int     // how often each prompt has been sent before
 	Repeat   int     // how often each prompt is sent
 	Reopen   bool    // every request begins as no other, since nothing else keeps it out of the server's prefix cache
 	Counter  Counter // of the run
@@ -20,7 +21,7 @@ func (s Sending) Prepare(ctx context.Context, prompts []schema.Prompt) ([]schema
 	all := make([]schema.Prompt, 0, len(prompts)*s.Repeat)
 	for r := range s.Repeat {
 		for _, p := range prompts {
-			p.Repetition, p.Reopen = int32(r+1), s.Reopen || r > 0
+			p.Repetition, p.Reopen = int32(s.Sent+r+1), s.Reopen || s.Sent+r > 0
 			all = append(all, p)
 		}
 	}
