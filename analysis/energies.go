@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -144,8 +145,8 @@ func (s *Summary) printEnergies(w io.Writer) error {
 		if b.Closure != nil {
 			line += fmt.Sprintf("; %+.2f %% from the board's own counter over %.0f s", *b.Closure, *b.WindowS)
 		}
-		for _, reason := range b.Reasons {
-			line += ", NOT VALID: " + reason
+		if len(b.Reasons) > 0 {
+			line += "; NOT VALID: " + strings.Join(b.Reasons, ", ")
 		}
 		if _, err := fmt.Fprintln(w, line); err != nil {
 			return err
