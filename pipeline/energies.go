@@ -266,7 +266,7 @@ func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
 		return a
 	}
 	a.WindowS, a.EstimateJ = schema.Some(float64(c.toNS-c.fromNS)/1e9), schema.Some(m.BetweenJ(c.fromNS, c.toNS))
-	if c.wentBack {
+	if c.wentBack || p.Boards[board].PowerScope == schema.PowerScopeModule { // the counter is the GPU's alone
 		return a
 	}
 	a.CounterJ = schema.Some(c.toJ - c.fromJ)
