@@ -21,13 +21,11 @@ type stretch struct {
 	label    label
 }
 
-// stretches divides a stretch of time by what the requests say of it.
-func stretches(requests []schema.Request, from, to int64) []stretch {
-	var t timeline
+// stretches divides a stretch of time by what the requests, sorted by start, say of it.
+func stretches(requests []schema.Request, from, to int64) (all []stretch) {
 	cuts := []int64{from, to}
 	for i := range requests {
 		s := &requests[i].Span
-		t.add(s)
 		cuts = append(cuts, s.StartNS, end(s))
 		for _, o := range []schema.Opt[int64]{s.PrefillStartNS, s.FirstTokenNS, s.LastTokenNS} {
 			if o.OK {
@@ -37,8 +35,12 @@ func stretches(requests []schema.Request, from, to int64) []stretch {
 	}
 	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)
-	var all []stretch
+	var t timeline // of the requests that have begun: it forgets those that have ended
+	begun := 0
 	for i := 1; i < len(cuts); i++ {
+		for ; begun < len(requests) && requests[begun].StartNS <= cuts[i-1]; begun++ {
+			t.add(&requests[begun].Span)
+		}
 		a, b := max(cuts[i-1], from), min(cuts[i], to)
 		if a >= b {
 			continue
