@@ -168,6 +168,7 @@ func (p *Pipeline) energyOf(e *estimates, segments []int) schema.Energy {
 type sumOfBoards struct {
 	j, variance, gain float64
 	updates           schema.Opt[int32]
+	coverage          schema.Opt[float64]
 	resolved          schema.Opt[bool]
 }
 
@@ -177,10 +178,15 @@ func (s *sumOfBoards) add(m *energy.Model, gain float64, segments []int) {
 	s.variance += e.SD * e.SD
 	s.gain += gain * e.J
 	var updates int32
+	var seen, length float64
 	resolved := true
 	for _, i := range segments {
 		updates += m.Updates(i)
+		seen, length = seen+m.SeenS(i), length+m.DurationS(i)
 		resolved = resolved && m.Resolved(i)
+	}
+	if coverage := seen / length; !s.coverage.OK || coverage < s.coverage.V {
+		s.coverage = schema.Some(coverage)
 	}
 	if !s.updates.OK || updates < s.updates.V {
 		s.updates = schema.Some(updates)
@@ -194,7 +200,7 @@ func (s *sumOfBoards) energy(share float64) schema.Energy {
 	return schema.Energy{
 		J:  schema.Some(share * s.j),
 		Lo: schema.Some(share * max(0, s.j-half)), Hi: schema.Some(share * (s.j + half)),
-		Updates: s.updates, Resolved: s.resolved,
+		Updates: s.updates, Coverage: s.coverage, Resolved: s.resolved,
 	}
 }
 

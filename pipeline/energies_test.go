@@ -105,7 +105,7 @@ func TestRequestsGetTheEnergyOfTheirStages(t *testing.T) {
 		if sum := r.PrefillEnergy.J.V + r.DecodeEnergy.J.V; math.Abs(sum-r.Energy.J.V) > 1e-9*sum {
 			t.Errorf("%s: stages add up to %v J, the request is %v", r.RequestID, sum, r.Energy.J.V)
 		}
-		if r.EnergyMethod != energyMethod || r.DecodeEnergy.Updates.V < 6 || r.DecodeEnergy.Resolved != schema.Some(true) {
+		if r.EnergyMethod != energyMethod || r.DecodeEnergy.Updates.V < 6 || r.DecodeEnergy.Coverage.V < 0.99 || r.DecodeEnergy.Resolved != schema.Some(true) {
 			t.Errorf("%s: method %q, decode %+v", r.RequestID, r.EnergyMethod, r.DecodeEnergy)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 type Energy struct {
 	J, Lo, Hi Opt[float64]
 	Updates   Opt[int32]
+	Coverage  Opt[float64] // share of the time that the sensor's windows saw
 	Resolved  Opt[bool]
 }
 

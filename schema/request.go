@@ -186,6 +186,8 @@ var Requests = Table[Request]{
 		{Name: "energy_method", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "how the energies were estimated; NULL where they were not", bind: optional(func(r *Request) Opt[string] { return named(r.EnergyMethod) })},
 		{Name: "power_updates_prefill", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "new power values within prefill, fewest over the boards", bind: optional(func(r *Request) Opt[int32] { return r.PrefillEnergy.Updates })},
 		{Name: "power_updates_decode", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "new power values within decode, fewest over the boards", bind: optional(func(r *Request) Opt[int32] { return r.DecodeEnergy.Updates })},
+		{Name: "power_coverage_prefill", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "share of prefill that the sensor's averaging windows saw, least over the boards", bind: optional(func(r *Request) Opt[float64] { return r.PrefillEnergy.Coverage })},
+		{Name: "power_coverage_decode", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "share of decode that the sensor's averaging windows saw, least over the boards", bind: optional(func(r *Request) Opt[float64] { return r.DecodeEnergy.Coverage })},
 		{Name: "sensor_resolved_prefill", Type: typeBool, Nullable: true, Doc: "the power sensor gave a value that is this prefill's alone, on every board; else its energy leans on requests like it", bind: optional(func(r *Request) Opt[bool] { return r.PrefillEnergy.Resolved })},
 		{Name: "sensor_resolved_decode", Type: typeBool, Nullable: true, Doc: "the power sensor gave a value that is this decode's alone, on every board", bind: optional(func(r *Request) Opt[bool] { return r.DecodeEnergy.Resolved })},
 		{
