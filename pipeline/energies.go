@@ -3,7 +3,10 @@ package pipeline
 import (
 	"cmp"
 	"math"
+	"runtime"
 	"slices"
+
+	"github.com/sourcegraph/conc/pool"
 
 	"github.com/llm-tracer/tracer/pipeline/energy"
 	"github.com/llm-tracer/tracer/schema"
@@ -98,11 +101,15 @@ func (p *Pipeline) estimate() *estimates {
 		segments[i] = energy.Segment{FromNS: s.from, ToNS: s.to, Idle: w.stage == schema.StageIdle, Kind: kinds[w]}
 		e.note(i)
 	}
+	fits := pool.New().WithMaxGoroutines(runtime.GOMAXPROCS(0))
 	for b := range p.Boards {
-		if m, ok := energy.Fit(p.Boards[b].Power, p.power[b].Located(), segments); ok {
-			e.models[b] = m
-		}
+		fits.Go(func() {
+			if m, ok := energy.Fit(p.Boards[b].Power, p.power[b].Located(), segments); ok {
+				e.models[b] = m
+			}
+		})
 	}
+	fits.Wait()
 	return e
 }
 

@@ -161,7 +161,7 @@ func (p *Pipeline) takeSpans() {
 func (p *Pipeline) file(r *schema.Reading) error {
 	l := p.spans.at(r.MidNS())
 	p.idleBaseline(r, l)
-	if r.PowerInstantW.OK {
+	if r.PowerInstantW.OK && p.Boards[r.Board].Power.Period > 0 {
 		p.power[r.Board].Add(r.StartNS, r.EndNS, r.PowerInstantW.V)
 	}
 	p.counters[r.Board].add(r)

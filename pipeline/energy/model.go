@@ -63,8 +63,11 @@ type kind struct {
 // fewest is the smallest number of updates that a model is fitted to: a second of the usual sensor.
 const fewest = 10
 
-// rounds of estimating levels, responses and kinds by turns. The study's lags and energies stop moving after about six.
-const rounds = 12
+// Levels and what they share are estimated by turns: rounds times at most, and until no logarithm moves by more than settled.
+const (
+	rounds  = 12
+	settled = 0.02
+)
 
 // Fit fits the model to a run's updates. It reports false where no model can be fitted: the updates are too few, or the
 // sensor is a running mean that is longer than its period, so that no stage can be told from its neighbours.
@@ -86,12 +89,15 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 	m.weigh()
 	m.solve()
 	for r := range rounds {
-		m.adjust()
+		step := m.adjust()
 		if r >= rounds/3 { // once the levels mean something
 			m.tie()
 		}
 		m.weigh()
 		m.solve()
+		if step < settled && r > rounds/3 {
+			break
+		}
 	}
 	m.shareds()
 	return m, true

@@ -54,11 +54,12 @@ func (m *Model) solve() {
 }
 
 // adjust moves what the levels share to where the observations are likelier: one Gauss-Newton step in the levels and in
-// these together. The levels must be solved for.
-func (m *Model) adjust() {
+// these together. The levels must be solved for. It returns the largest step of a logarithm.
+func (m *Model) adjust() (largest float64) {
 	step := m.shareds()
 	for i := range step[:own] {
 		step[i] = min(max(step[i], -largestStep), largestStep)
+		largest = max(largest, math.Abs(step[i]))
 	}
 	for i := range free {
 		m.response.logRise[i] += step[i]
@@ -73,6 +74,7 @@ func (m *Model) adjust() {
 	for i := range m.kinds[:m.alike] {
 		m.kinds[i].mean += step[own+i]
 	}
+	return largest
 }
 
 // shareds solves for what the levels share: the step towards likelier values, their precision, and how the levels follow
