@@ -52,7 +52,7 @@ snippets: build .venv/ready
 ## bench: benchmarks, ready for benchstat
 bench: fakenvml
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
-	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./sampler/... ./nebula/...
+	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./pipeline/energy ./sampler/... ./nebula/...
 
 ## accuracy: docs/accuracy.md, tracer and others on boards whose truth is known (three minutes; fetches Zeus)
 accuracy: fakenvml build/accuracy/ready

@@ -104,8 +104,11 @@ func leaf(s *parquetschema.Schema, name string) (int, bool) {
 	return 0, false
 }
 
-// text is the string at a row; readers give strings or dictionaries of them.
+// text is the string at a row, empty where it is NULL; readers give strings or dictionaries of them.
 func text(a arrow.Array, i int) string {
+	if a.IsNull(i) {
+		return ""
+	}
 	switch a := a.(type) {
 	case *array.String:
 		return a.Value(i)

@@ -21,6 +21,7 @@ type Summary struct {
 	RunID  string        `json:"run_id"`
 	Stages []StageLine   `json:"stages"`
 	Sizes  []SizeLine    `json:"sizes"`
+	Boards []BoardEnergy `json:"boards"`
 	Counts RequestCounts `json:"requests"`
 }
 
@@ -53,14 +54,16 @@ type StageLine struct {
 // SizeLine is the requests of one workload and size, warm-up left out. Medians are over those with nothing against them
 // but overlap: with concurrency that is how the server answers.
 type SizeLine struct {
-	Workload     string   `json:"workload"`
-	Size         int32    `json:"target_tokens"`
-	Requests     int      `json:"requests"`
-	Valid        int      `json:"valid"`
-	TTFT         *float64 `json:"median_ttft_s"`
-	TPOT         *float64 `json:"median_tpot_s"`
-	InputTokens  *float64 `json:"median_input_tokens"`
-	OutputTokens *float64 `json:"median_output_tokens"`
+	Workload     string       `json:"workload"`
+	Size         int32        `json:"target_tokens"`
+	Requests     int          `json:"requests"`
+	Valid        int          `json:"valid"`
+	TTFT         *float64     `json:"median_ttft_s"`
+	TPOT         *float64     `json:"median_tpot_s"`
+	InputTokens  *float64     `json:"median_input_tokens"`
+	OutputTokens *float64     `json:"median_output_tokens"`
+	Prefill      *StageEnergy `json:"prefill"`
+	Decode       *StageEnergy `json:"decode"`
 	ttft, tpot   []float64
 	in, out      []float64
 }
@@ -86,8 +89,10 @@ func (d Dataset) Summarize(runID string) (*Summary, error) {
 	if err := s.readSamples(d); err != nil {
 		return nil, err
 	}
-	if err := s.readRequests(d); err != nil {
-		return nil, err
+	for _, read := range []func(Dataset) error{s.readRequests, s.readFolds, s.readAccounts} {
+		if err := read(d); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -289,14 +294,17 @@ func (s *Summary) Print(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	fmt.Fprint(t, "workload\tsize\trequests\tvalid\tTTFT ms\tTPOT ms\ttokens in\ttokens out\t\n")
+	fmt.Fprint(t, "workload\tsize\trequests\tvalid\tTTFT ms\tTPOT ms\ttokens in\ttokens out\tprefill J \tdecode J \t\n")
 	for _, l := range s.Sizes {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t\n", l.Workload, l.Size, l.Requests, l.Valid, number(scaled(l.TTFT, 1e3), 1), number(scaled(l.TPOT, 1e3), 2), number(l.InputTokens, 0), number(l.OutputTokens, 0))
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%v\t%v\t\n", l.Workload, l.Size, l.Requests, l.Valid, number(scaled(l.TTFT, 1e3), 1), number(scaled(l.TPOT, 1e3), 2), number(l.InputTokens, 0), number(l.OutputTokens, 0), l.Prefill, l.Decode)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(w, "\nupdates: new values of the power sensor; W of a stage with few of them says more about what came before it"); err != nil {
+	if _, err := fmt.Fprintln(w, "\nupdates: new values of the power sensor; W of a stage with few of them says more about what came before it, J does not"); err != nil {
+		return err
+	}
+	if err := s.printEnergies(w); err != nil {
 		return err
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Counts.Reasons)) {

@@ -22,7 +22,12 @@ type Config struct {
 	Seed          schema.Opt[int64] // sent where it is given
 	ContextTokens int32             // num_ctx for Open WebUI, see ContextFor; default 32,768
 	MaxContext    int32             // of the model where known: a prompt counted as exactly so long was cut
-	Verbatim      bool              // send texts as they are even where only random first letters defeat the prefix cache
+	// Template is what the chat template adds to a text, in tokens, where texts are counted by the model's own tokenizer:
+	// every answer is then held against the sum.
+	Template schema.Opt[int32]
+	// Reopen makes a text begin as no other, where nothing else keeps it out of the prefix cache: it gives the text to
+	// send, what it now begins with, and how many tokens were added. Without it texts are sent as they are.
+	Reopen func(text string) (sent, opening string, added int)
 
 	Idle     time.Duration // silence after which a request is given up; default 120 s
 	Deadline time.Duration // for a whole request; default none

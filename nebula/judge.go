@@ -88,22 +88,29 @@ func (x *exchange) invalidate(a *answer) {
 		}
 	}
 	mark(schema.ReasonPrefixCacheHit, s.CachedInputTokens.V > 0)
-	mark(schema.ReasonTokensCut, x.truncated())
+	cut, more := x.miscounted()
+	mark(schema.ReasonTokensCut, cut)
+	mark(schema.ReasonTokenCount, more)
 	mark(schema.ReasonLength, s.ErrorType == "" && mismatched(s, x.asksExactly()))
 	mark(schema.ReasonStreamBroken, s.ErrorType == ErrTypeStreamBroken)
 	mark(schema.ReasonNoFirstToken, s.ErrorType == "" && len(a.tokensNS) == 0)
 }
 
-// truncated compares the prompt as counted with the prompt as sent. The corpus's tokeniser is rarely the model's, and
-// counts differ by up to a tenth or so between them; a chat template only ever adds. So a prompt was cut when a fifth of
-// it is missing, and when it is shorter than sent and exactly as long as a context can be.
-func (x *exchange) truncated() bool {
-	sent, seen := x.span.Prompt.TextTokens, x.span.InputTokens
+// miscounted compares the prompt as counted with the prompt as sent. Where the model's own tokenizer counted it and the
+// chat template is known, any difference tells: less is a cut, more a template that adds what it did not add at first.
+//
+// Another tokenizer's counts differ by up to a tenth or so from the model's; a chat template only ever adds. So a prompt
+// was cut when a fifth of it is missing, and when it is shorter than sent and exactly as long as a context can be.
+func (x *exchange) miscounted() (cut, more bool) {
+	sent, seen := x.span.TextTokens, x.span.InputTokens
+	if template := x.c.cfg.Template; template.OK {
+		return seen.OK && seen.V < sent+template.V, seen.OK && seen.V > sent+template.V
+	}
 	if !seen.OK || seen.V >= sent {
-		return false
+		return false, false
 	}
 	full := seen.V%1024 == 0 || seen.V == x.c.cfg.MaxContext
-	return full || int64(seen.V) < int64(sent)*4/5-16
+	return full || int64(seen.V) < int64(sent)*4/5-16, false
 }
 
 // asksExactly says whether the server was told to give exactly so many tokens. Where it cannot be told, both lengths are

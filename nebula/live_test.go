@@ -70,14 +70,14 @@ func TestRealServerIsRecognisedTimedAndCounted(t *testing.T) {
 
 func TestRealPrefixCacheIsSeenWhereItIsNotDefeated(t *testing.T) {
 	cfg, _ := live(t, Key{})
-	cfg.Profile, cfg.Verbatim = Generic(), true
+	cfg.Profile = Generic()
 	p := &schema.Prompt{ID: "p", Text: strings.Repeat("the power of a graphics board ", 40), MaxTokens: 4}
 	c := newClient(t, cfg)
 	first, second := c.Send(t.Context(), p, Call{}).Span, c.Send(t.Context(), p, Call{}).Span
 	if len(first.Invalid) > 0 || !slices.Contains(second.Invalid, schema.ReasonPrefixCacheHit) {
 		t.Errorf("reasons %v, then %v", first.Invalid, second.Invalid)
 	}
-	cfg.Verbatim = false // now each begins with its own letters
+	cfg.Reopen = numbered() // now each begins with its own words
 	c = newClient(t, cfg)
 	for range 2 {
 		s := c.Send(t.Context(), p, Call{}).Span

@@ -18,8 +18,8 @@ type Profile struct {
 	IgnoreEOS bool // ignore_eos: the end-of-sequence token does not end the answer
 	MinTokens bool // min_tokens
 
-	// A prompt that no earlier prompt has prefilled. Where the server has no field for it, the prompt begins with a few
-	// random letters instead (one to three tokens, counted in the server's usage; the prompt's text and hash are without).
+	// A prompt that no earlier prompt has prefilled. Where the server has no field for it, every request begins with words
+	// of its own instead: Config.Reopen.
 	CacheSalt   bool // a random cache_salt
 	CachePrompt bool // cache_prompt: false
 	Uncached    bool // the server keeps no prefix cache
@@ -30,6 +30,13 @@ type Profile struct {
 	Tokenize      string // path below the root that counts a text's tokens; empty where there is none
 	TokenizeField string // the text's field there
 	NoSpecial     bool   // add_special_tokens: false is understood there
+}
+
+// DefeatsCache says whether the server can be told, or need not be told, to prefill every prompt anew.
+func (p Profile) DefeatsCache() bool { return p.fresh(full) }
+
+func (p Profile) fresh(d dress) bool {
+	return p.Uncached || d == full && (p.CacheSalt || p.CachePrompt)
 }
 
 // profiles are all that are known. Sources: the servers' own documentation and code; those marked * were also

@@ -217,7 +217,7 @@ func bubble(t *testing.T, f func(t *testing.T)) {
 func client(t *testing.T, h http.Handler, adjust func(*Config)) *Client {
 	t.Helper()
 	cfg := Config{
-		Endpoint: "http://server:8000/v1", Profile: Generic(), Model: "m", Dial: serve(t, h), Verbatim: true,
+		Endpoint: "http://server:8000/v1", Profile: Generic(), Model: "m", Dial: serve(t, h),
 	}
 	if adjust != nil {
 		adjust(&cfg)

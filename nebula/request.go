@@ -1,6 +1,7 @@
 package nebula
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -56,22 +57,17 @@ const (
 )
 
 // body writes the request for p; extras says whether it holds fields that only some servers know.
-func (c *Client) body(p *schema.Prompt, d dress) (body []byte, extras bool, err error) {
+func (c *Client) body(p *schema.Prompt, text string, d dress, seed schema.Opt[int64]) (body []byte, extras bool, err error) {
 	r := chatRequest{
 		Model: c.cfg.Model, Stream: true, MaxTokens: p.MaxTokens, Temperature: c.cfg.Temperature,
 	}
-	text := p.Text
 	pr := c.cfg.Profile
-	fresh := pr.Uncached || d == full && (pr.CacheSalt || pr.CachePrompt)
-	if !fresh && !c.cfg.Verbatim {
-		text = salt(5) + "\n" + text
-	}
 	r.Messages = []chatMessage{{Role: "user", Content: text}}
 	if pr.Usage && d != minimal {
 		r.StreamOptions = &streamOptions{IncludeUsage: true}
 	}
 	if d == full {
-		extras = c.dressUp(&r, p)
+		extras = c.dressUp(&r, p, first(seed, c.cfg.Seed))
 	}
 	body, err = json.Marshal(r)
 	if err != nil {
@@ -80,10 +76,23 @@ func (c *Client) body(p *schema.Prompt, d dress) (body []byte, extras bool, err 
 	return body, extras, nil
 }
 
-func (c *Client) dressUp(r *chatRequest, p *schema.Prompt) (extras bool) {
+// opened is the text to send: the prompt's own, or one that begins as no other.
+func (c *Client) opened(p *schema.Prompt, d dress, s *schema.Span) (text string) {
+	s.TextTokens = cmp.Or(p.RunTokens, p.TextTokens)
+	if c.cfg.Reopen == nil || !p.Reopen && c.cfg.Profile.fresh(d) {
+		return p.Text
+	}
+	text, opening, added := c.cfg.Reopen(p.Text)
+	if s.Opening = opening; !p.Reopen { // otherwise it is counted in RunTokens
+		s.TextTokens += int32(added)
+	}
+	return text
+}
+
+func (c *Client) dressUp(r *chatRequest, p *schema.Prompt, seed schema.Opt[int64]) (extras bool) {
 	pr := c.cfg.Profile
-	if c.cfg.Seed.OK {
-		r.Seed, extras = &c.cfg.Seed.V, true
+	if seed.OK {
+		r.Seed, extras = &seed.V, true
 	}
 	if p.ExactLength && p.MaxTokens > 0 {
 		r.IgnoreEOS = pr.IgnoreEOS
@@ -123,7 +132,7 @@ func ContextFor(prompts []*schema.Prompt) int32 {
 	need := int64(2048) // Ollama's own default
 	for _, p := range prompts {
 		// A tenth for a tokeniser that splits finer than the corpus's, 256 tokens for the chat template.
-		text := int64(p.TextTokens)
+		text := int64(max(p.TextTokens, p.RunTokens))
 		need = max(need, min(text+text/10+int64(p.MaxTokens)+256, maxNebulaContext))
 	}
 	return int32((need + 1023) / 1024 * 1024)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/llm-tracer/tracer/schema"
@@ -30,6 +31,15 @@ func (o *overhear) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.h.ServeHTTP(w, r)
 }
 
+// numbered reopens texts with a number of their own.
+func numbered() func(string) (sent, opening string, added int) {
+	var n atomic.Int64
+	return func(text string) (string, string, int) {
+		opening := fmt.Sprintf("Nr %d.", n.Add(1))
+		return opening + "\n" + text, opening, 4
+	}
+}
+
 func (o *overhear) content(i int) string {
 	return o.bodies[i]["messages"].([]any)[0].(map[string]any)["content"].(string)
 }
@@ -39,9 +49,13 @@ func TestEveryProfileDefeatsThePrefixCache(t *testing.T) {
 		t.Run(profile.Name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				o := &overhear{h: stream(says("x"), done)}
-				c := client(t, o, func(cfg *Config) { cfg.Profile, cfg.Verbatim = profile, false })
+				c := client(t, o, func(cfg *Config) { cfg.Profile, cfg.Reopen = profile, numbered() })
 				for range 2 {
-					succeeded(t, c.Send(t.Context(), hello, Call{}).Span)
+					s := c.Send(t.Context(), hello, Call{}).Span
+					succeeded(t, s)
+					if plain := profile.DefeatsCache(); (s.Opening == "") != plain || (s.TextTokens == hello.TextTokens) != plain {
+						t.Errorf("opening %q, %d tokens", s.Opening, s.TextTokens)
+					}
 				}
 				switch {
 				case profile.CacheSalt:

@@ -164,6 +164,25 @@ func TestOtherTokenisersCountsAreNoTruncation(t *testing.T) {
 	})
 }
 
+func TestCountsThatDifferFromTextAndTemplateAreMarked(t *testing.T) {
+	for _, c := range []struct {
+		counted int
+		want    []string
+	}{
+		{1011, nil},
+		{1010, []string{schema.ReasonTokensCut}},  // the model's own tokenizer counts: one missing tells
+		{1012, []string{schema.ReasonTokenCount}}, // a template that adds what it did not add at first
+	} {
+		bubble(t, func(t *testing.T) {
+			p := &schema.Prompt{ID: "p", Text: "…", TextTokens: 950, RunTokens: 1000, MaxTokens: 8}
+			s := send(t, stream(says("x"), usageOf(c.counted, 1), done), p, func(cfg *Config) { cfg.Template = schema.Some[int32](11) }).Span
+			if !slices.Equal(s.Invalid, c.want) || s.TextTokens != 1000 {
+				t.Errorf("%d counted: reasons %v, %d text tokens", c.counted, s.Invalid, s.TextTokens)
+			}
+		})
+	}
+}
+
 func TestAnswerOfAnotherLengthIsMarked(t *testing.T) {
 	for _, c := range []struct {
 		server string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +28,7 @@ type Schedule struct {
 	Prompts []*schema.Prompt
 	Sinks   []EventSink // one for each worker: as many requests are in flight at once
 
-	Gap          time.Duration // between a worker's requests; default none
+	Gap          time.Duration // between a worker's requests, on the mean: half of it to one and a half, by chance; default none
 	AfterAbandon time.Duration // after a request given up before its end; default schema.GivenUpSettle
 	MaxFailures  int           // attempts in a row, for each worker, that find no usable server before the run stops; default 5
 
@@ -151,7 +152,7 @@ func (w *worker) work(ctx context.Context, prompts []*schema.Prompt) error {
 		if w.err != nil {
 			return w.err
 		}
-		gap := w.s.Gap
+		gap := time.Duration((0.5 + rand.Float64()) * float64(w.s.Gap))
 		if reply.Span.GivenUp {
 			gap = max(gap, w.s.AfterAbandon)
 		}

@@ -23,7 +23,8 @@ type Call struct {
 	Attempt     int32 // 1 is the first
 	Concurrency int32
 	Warmup      bool
-	KeepText    bool // the reply holds the answer's text
+	KeepText    bool              // the reply holds the answer's text
+	Seed        schema.Opt[int64] // instead of the client's
 
 	dress dress
 	learn bool
@@ -74,7 +75,7 @@ func (c *Client) Send(ctx context.Context, p *schema.Prompt, call Call) *Reply {
 	reply := &Reply{Span: c.newSpan(p, call)}
 	x := &exchange{c: c, span: reply.Span, reply: reply, learn: call.learn}
 	x.dress = max(call.dress, dress(c.dressed.Load()))
-	body, extras, err := c.body(p, x.dress)
+	body, extras, err := c.body(p, c.opened(p, x.dress, x.span), x.dress, call.Seed)
 	if err != nil {
 		x.span.StartNS = clock.Now()
 		x.fail(ErrTypeBadRequest, err.Error())

@@ -3,7 +3,10 @@ package pipeline
 import (
 	"cmp"
 	"math"
+	"runtime"
 	"slices"
+
+	"github.com/sourcegraph/conc/pool"
 
 	"github.com/llm-tracer/tracer/pipeline/energy"
 	"github.com/llm-tracer/tracer/schema"
@@ -21,13 +24,11 @@ type stretch struct {
 	label    label
 }
 
-// stretches divides a stretch of time by what the requests say of it.
-func stretches(requests []schema.Request, from, to int64) []stretch {
-	var t timeline
+// stretches divides a stretch of time by what the requests, sorted by start, say of it.
+func stretches(requests []schema.Request, from, to int64) (all []stretch) {
 	cuts := []int64{from, to}
 	for i := range requests {
 		s := &requests[i].Span
-		t.add(s)
 		cuts = append(cuts, s.StartNS, end(s))
 		for _, o := range []schema.Opt[int64]{s.PrefillStartNS, s.FirstTokenNS, s.LastTokenNS} {
 			if o.OK {
@@ -37,8 +38,12 @@ func stretches(requests []schema.Request, from, to int64) []stretch {
 	}
 	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)
-	var all []stretch
+	var t timeline // of the requests that have begun: it forgets those that have ended
+	begun := 0
 	for i := 1; i < len(cuts); i++ {
+		for ; begun < len(requests) && requests[begun].StartNS <= cuts[i-1]; begun++ {
+			t.add(&requests[begun].Span)
+		}
 		a, b := max(cuts[i-1], from), min(cuts[i], to)
 		if a >= b {
 			continue
@@ -96,11 +101,15 @@ func (p *Pipeline) estimate() *estimates {
 		segments[i] = energy.Segment{FromNS: s.from, ToNS: s.to, Idle: w.stage == schema.StageIdle, Kind: kinds[w]}
 		e.note(i)
 	}
+	fits := pool.New().WithMaxGoroutines(runtime.GOMAXPROCS(0))
 	for b := range p.Boards {
-		if m, ok := energy.Fit(p.Boards[b].Power, p.power[b].Located(), segments); ok {
-			e.models[b] = m
-		}
+		fits.Go(func() {
+			if m, ok := energy.Fit(p.Boards[b].Power, p.power[b].Located(), segments); ok {
+				e.models[b] = m
+			}
+		})
 	}
+	fits.Wait()
 	return e
 }
 
@@ -166,6 +175,7 @@ func (p *Pipeline) energyOf(e *estimates, segments []int) schema.Energy {
 type sumOfBoards struct {
 	j, variance, gain float64
 	updates           schema.Opt[int32]
+	coverage          schema.Opt[float64]
 	resolved          schema.Opt[bool]
 }
 
@@ -175,10 +185,15 @@ func (s *sumOfBoards) add(m *energy.Model, gain float64, segments []int) {
 	s.variance += e.SD * e.SD
 	s.gain += gain * e.J
 	var updates int32
+	var seen, length float64
 	resolved := true
 	for _, i := range segments {
 		updates += m.Updates(i)
+		seen, length = seen+m.SeenS(i), length+m.DurationS(i)
 		resolved = resolved && m.Resolved(i)
+	}
+	if coverage := seen / length; !s.coverage.OK || coverage < s.coverage.V {
+		s.coverage = schema.Some(coverage)
 	}
 	if !s.updates.OK || updates < s.updates.V {
 		s.updates = schema.Some(updates)
@@ -192,7 +207,7 @@ func (s *sumOfBoards) energy(share float64) schema.Energy {
 	return schema.Energy{
 		J:  schema.Some(share * s.j),
 		Lo: schema.Some(share * max(0, s.j-half)), Hi: schema.Some(share * (s.j + half)),
-		Updates: s.updates, Resolved: s.resolved,
+		Updates: s.updates, Coverage: s.coverage, Resolved: s.resolved,
 	}
 }
 
@@ -259,13 +274,14 @@ func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
 	for i, s := range e.stretches {
 		a.Stages[s.label.stage] += m.EnergyJ(i)
 	}
-	a.LagS, a.DelayS, a.NoiseW = schema.Some(m.LagS()), schema.Some(m.DelayS()), schema.Some(m.NoiseW())
+	a.LagS, a.DelayS, a.LateS = schema.Some(m.LagS()), schema.Some(m.DelayS()), schema.Some(m.LateS())
+	a.SensorS, a.NoiseW = schema.Some(m.WindowS()), schema.Some(m.NoiseW())
 	c := &p.counters[board]
 	if c.fromNS == c.toNS {
 		return a
 	}
 	a.WindowS, a.EstimateJ = schema.Some(float64(c.toNS-c.fromNS)/1e9), schema.Some(m.BetweenJ(c.fromNS, c.toNS))
-	if c.wentBack {
+	if c.wentBack || p.Boards[board].PowerScope == schema.PowerScopeModule { // the counter is the GPU's alone
 		return a
 	}
 	a.CounterJ = schema.Some(c.toJ - c.fromJ)

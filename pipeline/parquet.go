@@ -49,8 +49,8 @@ func newParquetWriter[R any](w io.Writer, t schema.Table[R], mem memory.Allocato
 		return nil, err
 	}
 	meta := make(metadata.KeyValueMetadata, 0)
-	for key, value := range logical.Metadata().ToMap() {
-		if err := meta.Append(key, value); err != nil {
+	for i, key := range logical.Metadata().Keys() { // in their order: equal tables are equal files
+		if err := meta.Append(key, logical.Metadata().Values()[i]); err != nil {
 			return nil, err
 		}
 	}

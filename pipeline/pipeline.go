@@ -161,7 +161,7 @@ func (p *Pipeline) takeSpans() {
 func (p *Pipeline) file(r *schema.Reading) error {
 	l := p.spans.at(r.MidNS())
 	p.idleBaseline(r, l)
-	if r.PowerInstantW.OK {
+	if r.PowerInstantW.OK && p.Boards[r.Board].Power.Period > 0 {
 		p.power[r.Board].Add(r.StartNS, r.EndNS, r.PowerInstantW.V)
 	}
 	p.counters[r.Board].add(r)
@@ -271,30 +271,35 @@ func (p *Pipeline) writeTables(boards []schema.RunBoard, folds []schema.Fold) er
 	}
 	// A corpus is the same file for every run that sends it.
 	if corpus := path.Join(schema.Prompts.Name, p.Run.CorpusID+".parquet"); !p.dataset.has(corpus) {
-		if err := writeTable(p, schema.Prompts, corpus, p.Prompts); err != nil {
+		f, err := writeCorpus(p.dataset.tmp(), corpus, p.Prompts)
+		if err != nil {
 			return err
 		}
-		p.finished[len(p.finished)-1].shared = true
+		p.finished = append(p.finished, f)
 	}
 	return writeTable(p, schema.Runs, path.Join(schema.Runs.Name, file), boards)
 }
 
 func writeTable[R any](p *Pipeline, t schema.Table[R], path string, rows []R) error {
-	out, err := createPart(t, memory.DefaultAllocator, p.dataset.tmp(), path)
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		if err := out.add(&rows[i]); err != nil {
-			return err
-		}
-	}
-	f, err := out.finish()
+	f, err := writeFile(p.dataset.tmp(), t, path, rows)
 	if err != nil {
 		return err
 	}
 	p.finished = append(p.finished, f)
 	return nil
+}
+
+func writeFile[R any](tmp string, t schema.Table[R], path string, rows []R) (File, error) {
+	out, err := createPart(t, memory.DefaultAllocator, tmp, path)
+	if err != nil {
+		return File{}, err
+	}
+	for i := range rows {
+		if err := out.add(&rows[i]); err != nil {
+			return File{}, err
+		}
+	}
+	return out.finish()
 }
 
 // Abandon removes what was written and publishes nothing.

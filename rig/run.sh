@@ -133,6 +133,11 @@ done
 note server "$(seconds_since "$begin")" 0
 
 stage doctor 45 "$OUT/doctor.txt" "$tracer" doctor --endpoint "$url/v1"
+# What the sensors do and what reading them costs, before what they say. The collections find both in the dataset.
+stage calibrate 60 "$OUT/doctor.txt" "$tracer" calibrate --endpoint "$url/v1" --model "$model" --gpu "$gpu" --mode active \
+	--out "$work/datasets"
+stage overhead "${RIG_OVERHEAD_S:-100}" "$OUT/doctor.txt" "$tracer" overhead --endpoint "$url/v1" --model "$model" --gpu "$gpu" \
+	--blocks 6 --requests 3 --out "$work/datasets" --run-id "$run_id-overhead"
 cat "$OUT/doctor.txt"
 
 collect() { # name, workload, sizes, prompts of each size, most seconds, further arguments

@@ -10,6 +10,7 @@ import (
 type Energy struct {
 	J, Lo, Hi Opt[float64]
 	Updates   Opt[int32]
+	Coverage  Opt[float64] // share of the time that the sensor's windows saw
 	Resolved  Opt[bool]
 }
 
@@ -18,6 +19,8 @@ type Account struct {
 	Stages     map[Stage]float64 // J, over the whole run; nil where no levels could be fitted
 	LagS       Opt[float64]      // by which the board's power follows its work
 	DelayS     Opt[float64]      // from a request's start to the board's
+	LateS      Opt[float64]      // from a stage's end to the token that tells of it
+	SensorS    Opt[float64]      // the sensor's window
 	NoiseW     Opt[float64]      // standard deviation of the sensor's values under constant work
 	WindowS    Opt[float64]      // between the counter's first and last reading
 	CounterJ   Opt[float64]      // over that window
@@ -52,6 +55,8 @@ func accountColumns() []Column[RunBoard] {
 		joules("idle_energy_j", "of the rest; the four add up to the run's whole", func(a *Account) Opt[float64] { return a.stage(StageIdle) }),
 		seconds("power_lag_s", "by which the board's power follows its work, as fitted", func(a *Account) Opt[float64] { return a.LagS }),
 		seconds("work_delay_s", "from a request's start to the board's, as fitted", func(a *Account) Opt[float64] { return a.DelayS }),
+		seconds("token_delay_s", "from a stage's end on the board to the token that tells of it, as fitted", func(a *Account) Opt[float64] { return a.LateS }),
+		seconds("sensor_window_fitted_s", "averaging window of instant power, as this run's stages show it", func(a *Account) Opt[float64] { return a.SensorS }),
 		watts,
 		seconds("energy_window_s", "between the first and the last reading of the energy counter", func(a *Account) Opt[float64] { return a.WindowS }),
 		joules("energy_counted_j", "by the board's counter over that window; NULL where it was not read, or went back", func(a *Account) Opt[float64] { return a.CounterJ }),

@@ -12,13 +12,19 @@ var Prompts = Table[Prompt]{
 		{Name: "workload", Type: typeString, Encoding: Dictionary, Doc: "prefill or decode", bind: required(func(p *Prompt) string { return string(p.Workload) })},
 		{Name: "target_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "the size asked for: of the prompt (prefill) or of the answer (decode)", bind: required(func(p *Prompt) int32 { return p.TargetTokens })},
 		{Name: "element", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "what a decode prompt asks a story about", bind: optional(func(p *Prompt) Opt[string] { return named(p.Element) })},
-		{Name: "text", Type: typeString, Doc: "as sent, before any chat template", bind: required(func(p *Prompt) string { return p.Text })},
+		{Name: "text", Type: typeString, Doc: "before any chat template; requests.opening says where a request began otherwise", bind: required(func(p *Prompt) string { return p.Text })},
 		{Name: "text_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "of text, by tokenizer", bind: required(func(p *Prompt) int32 { return p.TextTokens })},
 		{Name: "tokenizer", Type: typeString, Encoding: Dictionary, Doc: "what counted text_tokens", bind: required(func(p *Prompt) string { return p.Tokenizer })},
 		{Name: "max_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "bound sent with the request", bind: required(func(p *Prompt) int32 { return p.MaxTokens })},
 		{Name: "exact_length", Type: typeBool, Doc: "exactly max_tokens were asked for", bind: required(func(p *Prompt) bool { return p.ExactLength })},
 		{Name: "source", Type: typeString, Encoding: Dictionary, Doc: "builtin, nebula or file", bind: required(func(p *Prompt) string { return p.Source })},
+		{Name: "written_by", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "the model that wrote text; NULL where none did", bind: optional(func(p *Prompt) Opt[string] { return named(p.WrittenBy) })},
 		{Name: "sha256", Type: typeString, Doc: "of text, hexadecimal", bind: required(func(p *Prompt) string { return p.SHA256 })},
-		{Name: "created", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "when the prompt was made", bind: required(func(p *Prompt) arrow.Timestamp { return instant(p.CreatedUnixMS * 1e6) })},
+		{
+			Name: "created", Type: typeTimestamp, Nullable: true, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "when text was written; NULL where it follows from the seed, or came from a file that does not say",
+			bind: optional(func(p *Prompt) Opt[arrow.Timestamp] {
+				return Opt[arrow.Timestamp]{V: instant(p.CreatedUnixMS * 1e6), OK: p.CreatedUnixMS != 0}
+			}),
+		},
 	},
 }

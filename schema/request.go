@@ -8,14 +8,15 @@ import (
 
 // Reason codes of a request that must not be used for calibration without thought.
 const (
-	ReasonFailed         = "failed"           // no complete answer; error_type says why
-	ReasonInterrupted    = "interrupted"      // the run was stopped while it was in flight
-	ReasonPrefixCacheHit = "prefix_cache_hit" // part of the prompt was not prefilled
-	ReasonTokensCut      = "tokens_truncated" // the server counted fewer prompt tokens than were sent
-	ReasonLength         = "length_mismatch"  // an exact answer length was asked for and not given
-	ReasonOverlap        = "overlap"          // another request was in flight at the same time
-	ReasonStreamBroken   = "stream_broken"    // the stream ended without its end mark
-	ReasonNoFirstToken   = "no_first_token"   // nothing marks the end of prefill
+	ReasonFailed         = "failed"               // no complete answer; error_type says why
+	ReasonInterrupted    = "interrupted"          // the run was stopped while it was in flight
+	ReasonPrefixCacheHit = "prefix_cache_hit"     // part of the prompt was not prefilled
+	ReasonTokensCut      = "tokens_truncated"     // the server counted fewer prompt tokens than were sent
+	ReasonTokenCount     = "token_count_mismatch" // the server counted more prompt tokens than text and chat template have
+	ReasonLength         = "length_mismatch"      // an exact answer length was asked for and not given
+	ReasonOverlap        = "overlap"              // another request was in flight at the same time
+	ReasonStreamBroken   = "stream_broken"        // the stream ended without its end mark
+	ReasonNoFirstToken   = "no_first_token"       // nothing marks the end of prefill
 )
 
 // ErrorInterrupted is the error type of a request that was in flight when the run was stopped.
@@ -94,6 +95,7 @@ var Requests = Table[Request]{
 		},
 		{Name: "gpu_uuids", Type: typeStrings, Doc: "the boards sampled meanwhile", bind: stringList(func(r *Request) []string { return r.GPUUUIDs })},
 		{Name: "warmup", Type: typeBool, Doc: "sent to warm the server up; leave out of statistics", bind: required(func(r *Request) bool { return r.Warmup })},
+		{Name: "repetition", Type: typeInt32, Encoding: Delta, Doc: "of the prompt in this run; 1 is the first", bind: required(func(r *Request) int32 { return max(r.Prompt.Repetition, 1) })},
 		{Name: "attempt", Type: typeInt32, Encoding: Delta, Doc: "1 is the first", bind: required(func(r *Request) int32 { return r.Attempt })},
 		{
 			Name: "start_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the request was handed to the kernel",
@@ -122,6 +124,14 @@ var Requests = Table[Request]{
 			bind: required(func(r *Request) arrow.Timestamp { return wall(Some(r.EndNS)).V }),
 		},
 		{Name: "end_monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns", Doc: "the same on CLOCK_MONOTONIC", bind: required(func(r *Request) int64 { return r.EndNS })},
+		{
+			Name: "opening", Type: typeString, Nullable: true, Doc: "unique words sent in place of those that the prompt's text begins with, or before a text that begins otherwise; NULL where it was sent as it is",
+			bind: optional(func(r *Request) Opt[string] { return named(r.Opening) }),
+		},
+		{
+			Name: "text_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "of what was sent, before the chat template, by runs.tokenizer; input_tokens should be this and runs.template_tokens",
+			bind: required(func(r *Request) int32 { return r.TextTokens }),
+		},
 		{
 			Name: "input_tokens", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens", OTel: "OTel gen_ai.usage.input_tokens", Doc: "the prompt as the server counted it, chat template included",
 			bind: optional(func(r *Request) Opt[int32] { return r.InputTokens }),
@@ -176,6 +186,8 @@ var Requests = Table[Request]{
 		{Name: "energy_method", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "how the energies were estimated; NULL where they were not", bind: optional(func(r *Request) Opt[string] { return named(r.EnergyMethod) })},
 		{Name: "power_updates_prefill", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "new power values within prefill, fewest over the boards", bind: optional(func(r *Request) Opt[int32] { return r.PrefillEnergy.Updates })},
 		{Name: "power_updates_decode", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "new power values within decode, fewest over the boards", bind: optional(func(r *Request) Opt[int32] { return r.DecodeEnergy.Updates })},
+		{Name: "power_coverage_prefill", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "share of prefill that the sensor's averaging windows saw, least over the boards", bind: optional(func(r *Request) Opt[float64] { return r.PrefillEnergy.Coverage })},
+		{Name: "power_coverage_decode", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "share of decode that the sensor's averaging windows saw, least over the boards", bind: optional(func(r *Request) Opt[float64] { return r.DecodeEnergy.Coverage })},
 		{Name: "sensor_resolved_prefill", Type: typeBool, Nullable: true, Doc: "the power sensor gave a value that is this prefill's alone, on every board; else its energy leans on requests like it", bind: optional(func(r *Request) Opt[bool] { return r.PrefillEnergy.Resolved })},
 		{Name: "sensor_resolved_decode", Type: typeBool, Nullable: true, Doc: "the power sensor gave a value that is this decode's alone, on every board", bind: optional(func(r *Request) Opt[bool] { return r.DecodeEnergy.Resolved })},
 		{

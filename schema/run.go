@@ -27,6 +27,8 @@ type Run struct {
 	GitCommit     string
 	CorpusID      string
 	Seed          int64
+	Tokenizer     string     // that counted the texts
+	Template      Opt[int32] // tokens that the server's chat template adds to a text
 	Kernel        string
 	CPU           string
 	Simulated     bool // the board or the server is simulated
@@ -100,6 +102,11 @@ var Runs = Table[RunBoard]{
 		text("schema_version", "of the dataset", func(*RunBoard) string { return Version }),
 		optText("git_commit", "that the program was built from", func(r *RunBoard) string { return r.Run.GitCommit }),
 		text("corpus_id", "the corpus sent: file name under prompts/, hash of its contents", func(r *RunBoard) string { return r.Run.CorpusID }),
+		text("tokenizer", "that counted requests.text_tokens: the server's own, a tokenizer.json's hash, or an embedded one", func(r *RunBoard) string { return r.Run.Tokenizer }),
+		{
+			Name: "template_tokens", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens", Doc: "added to a text by the chat template: usage less text_tokens of one short request before the run; NULL where the server counts nothing",
+			bind: optional(func(r *RunBoard) Opt[int32] { return r.Run.Template }),
+		},
 		{Name: "seed", Type: typeInt64, Encoding: Delta, Doc: "of corpus and order", bind: required(func(r *RunBoard) int64 { return r.Run.Seed })},
 		{Name: "start_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "wall clock at start", bind: required(func(r *RunBoard) arrow.Timestamp { return instant(r.Run.Start.WallNS) })},
 		{Name: "end_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "wall clock at end", bind: required(func(r *RunBoard) arrow.Timestamp { return instant(r.Run.End.WallNS) })},

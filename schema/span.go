@@ -32,10 +32,16 @@ type Prompt struct {
 	Tokenizer     string
 	Element       string // what a decode prompt asks a story about
 	Source        string // builtin, nebula, file
+	WrittenBy     string // the model that wrote Text; empty where none did
 	MaxTokens     int32  // bound sent with the request
 	SHA256        string // of Text, hex
 	ExactLength   bool   // ask the server for exactly MaxTokens, where it can
-	CreatedUnixMS int64
+	CreatedUnixMS int64  // 0 where Text follows from a seed, whenever it is made
+
+	// Of the run that sends it, no part of the corpus.
+	Repetition int32 // 1 is the first
+	Reopen     bool  // send it with an opening of its own
+	RunTokens  int32 // of what is sent, by the run's tokenizer
 }
 
 // Span is one attempt at one request as the client saw it. Instants are CLOCK_MONOTONIC in ns, on the same clock as
@@ -57,6 +63,8 @@ type Span struct {
 	LastTokenNS    Opt[int64]
 	EndNS          int64 // end of stream, or of the attempt
 
+	Opening               string     // unique words sent in place of the text's own, or before it; empty where it was sent as it is
+	TextTokens            int32      // of what was sent, by the run's tokenizer, before the chat template
 	InputTokens           Opt[int32] // by usage
 	CachedInputTokens     Opt[int32]
 	OutputTokensRequested Opt[int32]

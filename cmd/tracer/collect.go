@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -38,13 +40,15 @@ type target struct {
 
 type collect struct {
 	target
-	Workload    []string      `default:"prefill,decode" placeholder:"W,…" help:"prefill (long prompts, one-word answers), decode (short prompts, long answers) (default: ${default})."`
-	Sizes       []int         `default:"10,50,100,1000,10000" placeholder:"N,…" help:"Tokens: of the prompt (prefill), of the answer (decode) (default: ${default})."`
-	Prompts     int           `default:"100" placeholder:"N" help:"Prompts of each workload and size (default: ${default})."`
+	corpusFlags
+	Repeat      int           `default:"1" placeholder:"N" help:"Send each prompt so often; from the second time on it begins with words of its own (default: ${default})."`
+	Order       string        `default:"interleaved" enum:"interleaved,sequential" placeholder:"ORDER" help:"interleaved: random, workloads and sizes spread evenly over the run; sequential: as they stand in the corpus (default: ${default})."`
 	Calibrate   string        `default:"auto" enum:"auto,off,active" placeholder:"HOW" help:"Measure the sensors first: auto, active (averaging windows too), off. Kept in the dataset (default: ${default})."`
 	Budget      string        `default:"0.5%" placeholder:"SHARE" help:"Of the time that a board's calls may take before it is read less often; with --period auto (default: ${default})."`
 	Concurrency int           `default:"1" placeholder:"N" help:"Requests in flight; more than one makes stages overlap (default: ${default})."`
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
+	Pause       time.Duration `default:"200ms" placeholder:"TIME" help:"Between requests, on the mean; half to one and a half of it, so that stages meet the sensors at all phases and boards settle (default: ${default})."`
+	MinUpdates  int           `name:"min-stage-updates" default:"0" placeholder:"N" help:"Repeat prompts until the power sensor has had N new values in each size's own stage (default: ${default}, none)."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
 }
 
@@ -75,15 +79,18 @@ func (c *collect) Run(t *terminal, l *layers) error {
 	if err != nil {
 		return usage("--period %s: %w", c.Period, err)
 	}
-	prompts, warmup, err := c.corpus() // last of the checks: long texts take a second
-	if err != nil {
+	if err := c.checkNumbers(); err != nil {
 		return err
 	}
 	if c.DryRun {
-		return c.printPlan(t, boards, plan, prompts, warmup)
+		requests, err := c.offline()
+		if err != nil {
+			return err
+		}
+		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
 	}
 	trace := &trace{
-		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, prompts: prompts, warmup: warmup, profile: profile,
+		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, profile: profile, truth: c.truthPath(),
 		release: func() {},
 	}
 	defer func() { trace.release() }()
@@ -124,6 +131,11 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 	return b, period, profile, nil
 }
 
+// truthPath is where the simulated server writes what really happened.
+func (c *target) truthPath() string {
+	return filepath.Join(c.Out, "_tracer", "truth", c.RunID+".jsonl")
+}
+
 func (c *target) simulated() bool { return strings.Contains(c.GPU, simPrefix) }
 
 // checkSimulation refuses halves: a simulated board knows nothing of what a real server does, and the other way round.
@@ -152,54 +164,31 @@ func (c *target) period() (time.Duration, error) {
 	return d, nil
 }
 
-// corpus makes the prompts, in the order in which they are sent, and the warm-up's own: a prompt sent twice could be
-// answered from a prefix cache.
-func (c *collect) corpus() (prompts, warmup []schema.Prompt, err error) {
+// checkNumbers looks at everything that can be judged without boards and server.
+func (c *collect) checkNumbers() error {
 	if err := within(
-		bound{"--prompts", c.Prompts, 1, 100_000},
+		bound{"--repeat", c.Repeat, 1, maxRepeat},
 		bound{"--concurrency", c.Concurrency, 1, 1024},
 		bound{"--warmup", c.Warmup, 0, 1000},
+		bound{"--pause", int(c.Pause / time.Second), 0, 3600},
+		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000},
 		bound{"--idle", int(c.Idle / time.Second), 0, 86_400},
 		bound{"--silence", int(c.Silence / time.Second), 1, 86_400},
 	); err != nil {
-		return nil, nil, err
+		return err
 	}
-	spec := corpus.Spec{Sizes: c.Sizes, PerSize: c.Prompts, Seed: uint64(c.Seed), ExactLength: true}
-	for _, w := range c.Workload {
-		workload := schema.Workload(w)
-		if workload != schema.WorkloadPrefill && workload != schema.WorkloadDecode {
-			return nil, nil, usage("--workload %s: there are prefill and decode", w)
-		}
-		if slices.Contains(spec.Workloads, workload) {
-			return nil, nil, usage("--workload names %s twice", w)
-		}
-		spec.Workloads = append(spec.Workloads, workload)
+	if _, _, err := c.load(); err != nil { // before anything else is touched
+		return err
 	}
-	if prompts, err = corpus.Builtin(spec); err != nil {
-		return nil, nil, usage("--sizes: %w", err)
+	spec, err := c.spec(c.Seed)
+	if err != nil || c.Endpoint != "sim" || c.Corpus != "" {
+		return err
 	}
-	prompts = corpus.Order(prompts, uint64(c.Seed))
-	spec.Sizes, spec.PerSize, spec.Seed = []int{warmupSize(c.Sizes)}, c.Warmup, ^spec.Seed
-	if c.Warmup > 0 {
-		if warmup, err = corpus.Builtin(spec); err != nil {
-			return nil, nil, usage("--sizes: %w", err)
-		}
+	counter, err := c.localCounter() // as the simulated server counts
+	if err == nil {
+		err = corpus.Check(context.Background(), spec, counter)
 	}
-	warmup = corpus.Order(warmup, uint64(c.Seed))[:c.Warmup]
-	for i := range warmup {
-		warmup[i].ID = "warmup-" + warmup[i].ID
-	}
-	date(prompts)
-	date(warmup)
-	return prompts, warmup, nil
-}
-
-// date stamps prompts with the time of their making.
-func date(prompts []schema.Prompt) {
-	now := time.Now().UnixMilli()
-	for i := range prompts {
-		prompts[i].CreatedUnixMS = now
-	}
+	return notMade(err)
 }
 
 // bound is the range that a flag's value must be in.
@@ -215,17 +204,6 @@ func within(bounds ...bound) error {
 		}
 	}
 	return nil
-}
-
-// warmupSize is large enough to touch every kernel and small enough not to cost time.
-func warmupSize(sizes []int) int {
-	size := slices.Min(sizes)
-	for _, s := range sizes {
-		if s <= 100 {
-			size = max(size, s)
-		}
-	}
-	return size
 }
 
 // newRunID sorts by time and does not collide with another tracer started in the same second.

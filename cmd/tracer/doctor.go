@@ -130,7 +130,7 @@ func (d *doctor) endpoint(f *findings, l *layers) {
 		f.ill("endpoint", "start the model server, or name it with --endpoint", err)
 		return
 	}
-	model, err := chooseModel(info, d.Model)
+	model, err := chooseModel(info, d.Model, "--model")
 	if err != nil {
 		f.ill("model", "name one of these with --model", err)
 		return

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -20,7 +21,9 @@ func TestCommandLine(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("LD_LIBRARY_PATH", "") // no driver here, nor its fake
-			return nil
+			tokenizers, err := filepath.Abs("../../internal/tokens/testdata")
+			e.Setenv("TOKENIZERS", tokenizers)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})

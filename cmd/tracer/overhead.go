@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/internal/tokens"
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/corpus"
 	"github.com/llm-tracer/tracer/pipeline"
@@ -74,8 +76,9 @@ func (o *overhead) compare(t *terminal, l *layers, boards *boards, period time.D
 		return o.printPlan(t, c, boards, periods, prompts, warmup)
 	}
 	trace := &trace{
-		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, prompts: prompts, warmup: warmup, profile: profile,
-		rhythm: o.sampling(periods), release: func() {},
+		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, profile: profile, truth: o.truthPath(),
+		requests: requests{corpus: slices.Concat(warmup, prompts), prompts: prompts, warmup: warmup},
+		rhythm:   o.sampling(periods), release: func() {},
 	}
 	defer func() { trace.release() }()
 	run := &overheadRun{trace: trace, blocks: blocks}
@@ -98,11 +101,11 @@ func comparedPeriods(planned time.Duration) []time.Duration {
 func (o *overhead) corpus(periods int) (prompts, warmup []schema.Prompt, err error) {
 	perSize := o.Requests * (o.Blocks*periods + 1)
 	seed := uint64(o.Seed)
-	prefill, err := corpus.Builtin(corpus.Spec{Workloads: []schema.Workload{schema.WorkloadPrefill}, Sizes: []int{o.PromptSize}, PerSize: perSize, Seed: seed})
+	prefill, err := corpus.Build(context.Background(), corpus.Spec{Workloads: []schema.Workload{schema.WorkloadPrefill}, Sizes: []int{o.PromptSize}, PerSize: perSize, Seed: seed}, tokens.Default(), nil)
 	if err != nil {
 		return nil, nil, usage("--prompt-size: %w", err)
 	}
-	decode, err := corpus.Builtin(corpus.Spec{Workloads: []schema.Workload{schema.WorkloadDecode}, Sizes: []int{o.Size}, PerSize: perSize, Seed: seed, ExactLength: true})
+	decode, err := corpus.Build(context.Background(), corpus.Spec{Workloads: []schema.Workload{schema.WorkloadDecode}, Sizes: []int{o.Size}, PerSize: perSize, Seed: seed, ExactLength: true}, tokens.Default(), nil)
 	if err != nil {
 		return nil, nil, usage("--size: %w", err)
 	}
@@ -111,7 +114,6 @@ func (o *overhead) corpus(periods int) (prompts, warmup []schema.Prompt, err err
 		both := slices.Concat(prefill[from:from+o.Requests], decode[from:from+o.Requests])
 		prompts = append(prompts, corpus.Order(both, seed+round)...)
 	}
-	date(prompts)
 	blocks := len(prompts) - 2*o.Requests
 	return prompts[:blocks], prompts[blocks:], nil
 }

@@ -67,6 +67,7 @@ func (c *collect) planned(b *boards, sampling string, hz float64, prompts, warmu
 			p.Expected += timing.Request(int(list[i].TextTokens), out)
 		}
 	}
+	p.Expected += time.Duration(p.Requests+p.Warmup) * c.Pause
 	p.Expected = (c.Idle + settle + p.Expected/time.Duration(c.Concurrency)).Round(time.Second)
 	p.Rows = int64(p.Expected.Seconds()*hz) * int64(len(b.devices))
 	p.DiskBytes = p.Rows*bytesPerRow + p.InputTokens*bytesPerToken + int64(3*len(b.devices)+3)*bytesPerFile

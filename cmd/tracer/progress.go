@@ -35,6 +35,15 @@ func (t *trace) showProgress() (end func()) {
 	}
 	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), %s\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.devices), t.rhythm)
 	t.started = time.Now()
+	return ticking(every, draw, func() {
+		finish()
+		p := t.schedule.Progress()
+		fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, max(p.Total, int64(len(t.prompts)+len(t.warmup))), time.Since(t.started).Round(time.Second), p.Failed)
+	})
+}
+
+// ticking draws every so often until the returned function is called, and then finishes.
+func ticking(every time.Duration, draw, finish func()) (end func()) {
 	done := make(chan struct{})
 	var owner conc.WaitGroup
 	owner.Go(func() {
@@ -46,8 +55,6 @@ func (t *trace) showProgress() (end func()) {
 				draw()
 			case <-done:
 				finish()
-				p := t.schedule.Progress()
-				fmt.Fprintf(t.err, "sent %d of %d requests in %v, %d failed\n", p.Done, len(t.prompts)+len(t.warmup), time.Since(t.started).Round(time.Second), p.Failed)
 				return
 			}
 		}
@@ -60,7 +67,7 @@ func (t *trace) showProgress() (end func()) {
 
 func (t *trace) printLine() {
 	p := t.schedule.Progress()
-	fmt.Fprintf(t.err, "%d/%d requests, %d failed, %s\n", p.Done, len(t.prompts)+len(t.warmup), p.Failed, t.live())
+	fmt.Fprintf(t.err, "%d/%d requests, %d failed, %s\n", p.Done, max(p.Total, int64(len(t.prompts)+len(t.warmup))), p.Failed, t.live())
 }
 
 // live is the boards at this instant.
@@ -90,4 +97,14 @@ func (t *trace) live() string {
 	}
 	hz := float64(l.Ticks) / time.Since(s.since).Seconds()
 	return fmt.Sprintf("%s%s, %.1f Hz, %d dropped", phase, strings.Join(watts, " "), hz, l.Dropped)
+}
+
+// repeat prints a line every ten seconds, on a terminal the same line anew every 200 ms, until the returned function is
+// called, which prints the last.
+func (t *terminal) repeat(line func() string) (end func()) {
+	every, before, after := lineEvery, "", "\n"
+	if f, ok := t.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		every, before, after = barEvery, "\r\033[K", ""
+	}
+	return ticking(every, func() { fmt.Fprint(t.err, before+line()+after) }, func() { fmt.Fprintln(t.err, before+line()) })
 }

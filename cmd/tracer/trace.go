@@ -20,7 +20,6 @@ import (
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/nebula"
-	"github.com/llm-tracer/tracer/nebula/corpus"
 	servesim "github.com/llm-tracer/tracer/nebula/sim"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/ring"
@@ -43,20 +42,23 @@ var errInterrupted = errors.New("interrupted")
 type trace struct {
 	*collect
 	*terminal
-	layers  *layers
-	boards  *boards
-	plan    sampler.Plan
-	period  time.Duration
-	budget  float64
-	prompts []schema.Prompt
-	warmup  []schema.Prompt
+	layers *layers
+	boards *boards
+	plan   sampler.Plan
+	period time.Duration
+	budget float64
+	requests
 	profile nebula.Profile // the zero value is to be detected
+	truth   string         // where the simulated server writes it; nowhere if empty
 
 	record   schema.Run
+	config   nebula.Config // of the client, as far as the server is known
+	info     nebula.ServerInfo
 	client   *nebula.Client
 	readings *ring.SPSC[schema.Reading]
 	running  atomic.Pointer[running] // nil while the boards are not sampled
 	schedule *nebula.Schedule
+	tally    tally // of the stages that were sent
 	pipeline *pipeline.Pipeline
 	sampling []schema.Sampling
 	faults   []string  // what the boards failed at
@@ -76,6 +78,9 @@ func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (samp
 		return nil, err
 	}
 	defer closeServer()
+	if err := t.ready(ctx); err != nil {
+		return nil, err
+	}
 	if err := t.calibrate(ctx); err != nil {
 		return nil, err
 	}
@@ -109,9 +114,10 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {
 			return nil, err
 		}
+		started := closeServer // an error's return forgets it
 		defer func() {
 			if err != nil {
-				closeServer()
+				started()
 			}
 		}()
 	}
@@ -120,24 +126,20 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		return nil, environment(fmt.Errorf("%w\nStart the server, or name another with --endpoint", err))
 	}
 	cfg.Profile = info.Profile
-	if cfg.Model, err = chooseModel(info, t.Model); err != nil {
+	if cfg.Model, err = chooseModel(info, t.Model, "--model"); err != nil {
 		return nil, err
-	}
-	all := t.pointers(t.warmup, t.prompts)
-	cfg.ContextTokens = nebula.ContextFor(all)
-	if m, ok := info.Find(cfg.Model); ok {
-		cfg.MaxContext = m.MaxContext.V
 	}
 	if t.client, err = nebula.New(cfg); err != nil {
 		return nil, usage("--endpoint: %w", err)
 	}
+	t.config, t.info = cfg, info
 	asked := info.Endpoint
 	if t.Endpoint == "sim" {
 		asked = t.Endpoint // the command is there to be repeated: the simulated server's port changes
 	}
 	t.record = schema.Run{
 		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, asked), TracerVersion: version, GitCommit: gitCommit(),
-		CorpusID: corpus.Hash(slices.Concat(t.warmup, t.prompts)), Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
+		Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
 		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
 	}
@@ -167,15 +169,11 @@ func (t *trace) startSimulated() (endpoint string, closeServer func(), err error
 	if err != nil {
 		return "", nil, usage("--model: %w", err)
 	}
-	var truth string
-	if len(t.prompts) > 0 {
-		truth = filepath.Join(t.Out, "_tracer", "truth", t.RunID+".jsonl")
-	}
-	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: truth}, t.boards.simulated)
+	return startSimulated("127.0.0.1:0", servesim.Config{Board: t.boards.kind, Model: model, TruthPath: t.truth}, t.boards.simulated)
 }
 
 // chooseModel takes the model asked for, or the only one that there is. The name goes to the terminal and into paths.
-func chooseModel(info nebula.ServerInfo, asked string) (string, error) {
+func chooseModel(info nebula.ServerInfo, asked, flag string) (string, error) {
 	var names []string
 	for _, m := range info.Models {
 		names = append(names, m.ID)
@@ -183,13 +181,13 @@ func chooseModel(info nebula.ServerInfo, asked string) (string, error) {
 	_, listed := info.Find(asked)
 	switch {
 	case asked == "" && len(names) == 0:
-		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with --model", info.Endpoint))
+		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with %s", info.Endpoint, flag))
 	case asked == "" && len(names) > 1:
-		return "", usage("%s lists %d models; choose one with --model: %q", info.Endpoint, len(names), names)
+		return "", usage("%s lists %d models; choose one with %s: %q", info.Endpoint, len(names), flag, names)
 	case asked == "":
 		asked = names[0]
 	case !listed && len(names) > 0:
-		return "", usage("--model %q: %s lists %q", asked, info.Endpoint, names)
+		return "", usage("%s %q: %s lists %q", flag, asked, info.Endpoint, names)
 	}
 	if strings.ContainsFunc(asked, unicode.IsControl) {
 		return "", usage("the model's name %q holds control characters; have the server give it another", asked)
@@ -214,11 +212,11 @@ func (t *trace) open() (err error) {
 	sinks := make([]nebula.EventSink, t.Concurrency)
 	for i := range spans {
 		spans[i] = ring.New[schema.SpanEvent](ringSpans)
-		sinks[i] = spans[i]
+		sinks[i] = &tallied{spans[i], &t.tally}
 	}
 	t.record.Start = clock.Read()
 	t.pipeline, err = pipeline.Open(pipeline.Config{
-		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: slices.Concat(t.warmup, t.prompts), Readings: t.readings, Spans: spans,
+		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: t.corpus, Readings: t.readings, Spans: spans,
 	})
 	if err != nil && !errors.Is(err, pipeline.ErrRunExists) {
 		return unwritable(t.Out, err)
@@ -226,7 +224,7 @@ func (t *trace) open() (err error) {
 	if err != nil {
 		return err
 	}
-	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks}
+	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks, Gap: t.Pause}
 	return nil
 }
 
@@ -264,6 +262,9 @@ func (t *trace) send(ctx context.Context) error {
 		return err
 	}
 	if err := t.ask(ctx); err != nil {
+		return err
+	}
+	if err := t.repeat(ctx); err != nil {
 		return err
 	}
 	return wait(ctx, settle)

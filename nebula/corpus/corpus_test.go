@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -27,7 +28,7 @@ func usual(seed uint64) Spec {
 
 func build(t testing.TB, spec Spec) []schema.Prompt {
 	t.Helper()
-	prompts, err := Builtin(spec)
+	prompts, err := Build(t.Context(), spec, tokens.Default(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestAnySizeIsExact(t *testing.T) {
 		if size > 8 {
 			spec.PerSize = rapid.IntRange(1, 3).Draw(t, "per size")
 		}
-		prompts, err := Builtin(spec)
+		prompts, err := Build(context.Background(), spec, tokens.Default(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +160,7 @@ func TestRefusals(t *testing.T) {
 		{"nothing", Spec{}, "no prompts asked for"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, err := Builtin(c.spec); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := Build(t.Context(), c.spec, tokens.Default(), nil); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})
@@ -178,7 +179,7 @@ func TestMoreStoriesThanElements(t *testing.T) {
 }
 
 func TestAllOneWordTextsAreUsedBeforeRefusing(t *testing.T) {
-	n := len(words.openers)
+	n := len(words.names)
 	prompts := build(t, Spec{Workloads: []schema.Workload{schema.WorkloadPrefill}, Sizes: []int{9, 10}, PerSize: n})
 	seen := map[string]bool{}
 	for _, p := range prompts {
@@ -189,7 +190,7 @@ func TestAllOneWordTextsAreUsedBeforeRefusing(t *testing.T) {
 	}
 }
 
-func BenchmarkBuiltin(b *testing.B) {
+func BenchmarkThousandPrompts(b *testing.B) {
 	for b.Loop() {
 		build(b, usual(1))
 	}

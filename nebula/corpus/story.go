@@ -132,3 +132,13 @@ func (s *storyteller) words(list ...string) {
 }
 
 func (s *storyteller) pick(list []string) string { return list[s.rng.IntN(len(list))] }
+
+// Topic is what the text of a slot is about, for authors that need one.
+func Topic(seed uint64, s Slot) string {
+	t := storyteller{rng: s.random(seed)}
+	return "the " + t.pick(words.adjectives) + " " + t.pick(words.nouns) + " and the " + t.pick(words.adjectives) + " " + t.pick(words.nouns)
+}
+
+// Authored says whether a size has room for an author's words, between an opening sentence and the instruction, reckoned
+// by the built-in author's vocabulary. Smaller texts are the built-in author's.
+func Authored(size int) bool { return size >= meetingTokens+shortestSentence+8 }

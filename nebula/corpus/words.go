@@ -16,7 +16,8 @@ var elementsText string
 // lexicon is what sentences are built of. Each word is one token where it stands, so a sentence has as many tokens as
 // words and punctuation marks.
 type lexicon struct {
-	openers      []string // names and groups: they may begin a text
+	names        []string // they begin a text
+	openers      []string // names and groups: they may begin a sentence
 	nouns        []string
 	adjectives   []string
 	adverbs      []string
@@ -34,6 +35,7 @@ var words = func() lexicon {
 		times[i] = strings.ReplaceAll(t, "_", " ")
 	}
 	return lexicon{
+		names:        lists["names"],
 		openers:      slices.Concat(lists["names"], lists["groups"]),
 		nouns:        lists["nouns"],
 		adjectives:   lists["adjectives"],

@@ -16,8 +16,8 @@ func newBanded(n, width int) *banded {
 // at is the entry at row i and column j, i−width ≤ j ≤ i.
 func (m *banded) at(i, j int) *float64 { return &m.rows[i*(m.width+1)+m.width-(i-j)] }
 
-// factor replaces the matrix by L, where L·Lᵀ is the matrix. It returns the logarithm of the determinant.
-func (m *banded) factor() (logDet float64) {
+// factor replaces the matrix by L, where L·Lᵀ is the matrix.
+func (m *banded) factor() {
 	for i := range m.n {
 		lo := max(0, i-m.width)
 		for j := lo; j <= i; j++ {
@@ -29,11 +29,9 @@ func (m *banded) factor() (logDet float64) {
 				*m.at(i, j) = sum / *m.at(j, j)
 			} else {
 				*m.at(i, i) = math.Sqrt(sum)
-				logDet += math.Log(sum)
 			}
 		}
 	}
-	return logDet
 }
 
 // solve replaces b by the solution of L·Lᵀ·x = b.

@@ -68,6 +68,15 @@ func (m *Model) Updates(i int) (n int32) {
 	return n
 }
 
+// SeenS is how much of a segment, in s, lies in the sensor's windows.
+func (m *Model) SeenS(i int) (seen float64) {
+	from, to := m.bounds(i)
+	for k := m.seenFrom(from); k < len(m.seen) && m.seen[k].from < to; k++ {
+		seen += max(0, min(to, m.seen[k].to)-max(from, m.seen[k].from))
+	}
+	return min(seen, to-from)
+}
+
 // Resolved says whether the sensor gave at least one value that is a segment's alone.
 func (m *Model) Resolved(i int) bool { return m.resolved[i] }
 
@@ -90,6 +99,9 @@ func (m *Model) LagS() float64 { return m.response.lag() }
 
 // DelayS is the time from a request's start to the board's.
 func (m *Model) DelayS() float64 { return m.delay }
+
+// LateS is the time from a stage's end to the token that tells of it.
+func (m *Model) LateS() float64 { return m.late }
 
 // WindowS is the sensor's averaging window, as fitted.
 func (m *Model) WindowS() float64 { return m.window }

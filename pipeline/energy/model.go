@@ -21,7 +21,7 @@ type cell struct {
 	segment  int
 }
 
-// observation is an update as the model sees it: the mean power from from to to was w, give or take sd.
+// observation is an update as the model sees it: its mean power over a stretch of time was w, give or take sd.
 type observation struct {
 	from, to float64 // s
 	w, sd    float64
@@ -42,10 +42,10 @@ type Model struct {
 	alike    int // kinds, the first, with enough members to have a mean
 
 	response                response
-	delay                   float64 // s, from a request's start to the board's
-	late                    float64 // s, from the end of a stage to the token that tells of it
-	window                  float64 // s, of the sensor
-	toldWindow, windowDoubt float64
+	delay                   float64   // s, from a request's start to the board's
+	late                    float64   // s, from the end of a stage to the token that tells of it
+	window                  float64   // s, of the sensor
+	toldWindow, windowDoubt float64   // s, and of its logarithm
 	startSD                 float64   // s, by which the beginnings of all stages may be off together
 	level                   []float64 // of each cell, W
 	factor                  *banded   // of the levels' precision
@@ -63,8 +63,11 @@ type kind struct {
 // fewest is the smallest number of updates that a model is fitted to: a second of the usual sensor.
 const fewest = 10
 
-// rounds of estimating levels, responses and kinds by turns. The study's lags and energies stop moving after about six.
-const rounds = 12
+// Levels and what they share are estimated by turns: rounds times at most, and until no logarithm moves by more than settled.
+const (
+	rounds  = 12
+	settled = 0.02
+)
 
 // Fit fits the model to a run's updates. It reports false where no model can be fitted: the updates are too few, or the
 // sensor is a running mean that is longer than its period, so that no stage can be told from its neighbours.
@@ -86,14 +89,17 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 	m.weigh()
 	m.solve()
 	for r := range rounds {
-		m.adjust()
-		if r > 4 {
+		step := m.adjust()
+		if r >= rounds/3 { // once the levels mean something
 			m.tie()
 		}
 		m.weigh()
 		m.solve()
+		if step < settled && r > rounds/3 {
+			break
+		}
 	}
-	m.adjust()
+	m.shareds()
 	return m, true
 }
 
@@ -133,7 +139,7 @@ func (m *Model) divide() {
 	}
 	m.resolve()
 	m.kinds = kindsOf(m.segments)
-	for m.alike < len(m.kinds) && len(m.kinds[m.alike].members) >= few {
+	for m.alike < min(len(m.kinds), mostKinds) && len(m.kinds[m.alike].members) >= few {
 		m.alike++
 	}
 }
@@ -154,8 +160,12 @@ func (m *Model) seenFrom(t float64) int {
 	return sort.Search(len(m.seen), func(k int) bool { return m.seen[k].to >= t })
 }
 
-// alikeness of segments that the sensor cannot tell one by one: standard deviation of their levels, in shares of the span of power.
+// alikeness of segments that the sensor cannot tell one by one, where none of any kind can be told: the standard deviation
+// of their levels, as a share of the span of power.
 const alikeness = 0.02
+
+// mostKinds bounds what a run of many sizes costs.
+const mostKinds = 64
 
 // few is the smallest number of segments that say something about others of their kind.
 const few = 3
@@ -192,16 +202,19 @@ func (m *Model) suppose() {
 	}
 }
 
-// startSDOf reckons with an error that many observations share, so that it does not average out: the place of the sensor's
-// lattice, which is fitted anew every half stretch. Most of it passes for lag: the
-// third that is left makes the intervals of the tests' study hold the truth as often as they say.
+// shapeSD is how well a response describes a board at all, as an error of a stage's beginning, in s: the floor that makes
+// the intervals of the tests' study, where boards follow their work in steps, hold the truth as often as they say.
+const shapeSD = 0.15e-3
+
+// startSDOf reckons with two errors that observations share, so that they do not average out: the response's shape, and the
+// place of the sensor's lattice, which is fitted anew every half stretch.
 func (m *Model) startSDOf() float64 {
 	var sum float64
 	for _, o := range m.seen {
 		sum += o.edgeSD * o.edgeSD
 	}
 	stretches := max(1, float64(len(m.seen))/(stretch/2))
-	return math.Sqrt(sum/float64(len(m.seen))/stretches) / 3
+	return math.Hypot(shapeSD, math.Sqrt(sum/float64(len(m.seen))/stretches))
 }
 
 // cellAt is the cell that holds an instant, or the nearest.

@@ -7,6 +7,7 @@ import "math"
 type response struct {
 	logRise [len(knots)]float64 // logarithms of the rises to each knot, up to a common term
 	come    [len(knots)]float64 // share of the way, at each knot: at the last it is 1
+	area    [len(knots)]float64 // its integral, up to each knot
 }
 
 // knots are the instants, in s. The first tells what share comes at once.
@@ -51,16 +52,26 @@ func (r *response) settle() {
 	}
 	for i := range r.come {
 		r.come[i] /= sum
+		if i > 0 {
+			r.area[i] = r.area[i-1] + (knots[i]-knots[i-1])*(r.come[i-1]+r.come[i])/2
+		}
 	}
 }
 
 // integral is the response's integral from the change to x s after it.
-func (r *response) integral(x float64) (sum float64) {
-	h := shares(x)
-	for i := range h {
-		sum += h[i] * r.come[i]
+func (r *response) integral(x float64) float64 {
+	switch {
+	case x <= 0:
+		return 0
+	case x >= reach:
+		return r.area[len(knots)-1] + x - reach
 	}
-	return sum
+	i := 1
+	for x >= knots[i] {
+		i++
+	}
+	x -= knots[i-1]
+	return r.area[i-1] + x*(r.come[i-1]+(r.come[i]-r.come[i-1])*x/(knots[i]-knots[i-1])/2)
 }
 
 // at is how far the power has come x s after the change.

@@ -53,9 +53,33 @@ func (m *Model) solve() {
 	m.factor, m.level = a, b
 }
 
-// adjust moves the responses and the kinds' means to where the observations are likelier: one Gauss-Newton step in the
-// levels and in these together. The levels must be solved for.
-func (m *Model) adjust() {
+// adjust moves what the levels share to where the observations are likelier: one Gauss-Newton step in the levels and in
+// these together. The levels must be solved for. It returns the largest step of a logarithm.
+func (m *Model) adjust() (largest float64) {
+	step := m.shareds()
+	for i := range step[:own] {
+		step[i] = min(max(step[i], -largestStep), largestStep)
+		largest = max(largest, math.Abs(step[i]))
+	}
+	for i := range free {
+		m.response.logRise[i] += step[i]
+	}
+	m.response.settle()
+	m.delay *= math.Exp(step[delay])
+	m.late *= math.Exp(step[late])
+	m.window *= math.Exp(step[window])
+	for i := range m.seen {
+		m.seen[i].from = m.seen[i].to - m.window
+	}
+	for i := range m.kinds[:m.alike] {
+		m.kinds[i].mean += step[own+i]
+	}
+	return largest
+}
+
+// shareds solves for what the levels share: the step towards likelier values, their precision, and how the levels follow
+// them.
+func (m *Model) shareds() (step []float64) {
 	n := m.shared()
 	a, b := newBanded(n, n-1), make([]float64, n)
 	coupling := make([][]float64, n) // to the levels
@@ -89,22 +113,7 @@ func (m *Model) adjust() {
 	a.factor()
 	a.solve(b)
 	m.common = a
-	for i := range b[:own] {
-		b[i] = min(max(b[i], -largestStep), largestStep)
-	}
-	for i := range free {
-		m.response.logRise[i] += b[i]
-	}
-	m.response.settle()
-	m.delay *= math.Exp(b[delay])
-	m.late *= math.Exp(b[late])
-	m.window *= math.Exp(b[window])
-	for i := range m.seen {
-		m.seen[i].from = m.seen[i].to - m.window
-	}
-	for i := range m.kinds[:m.alike] {
-		m.kinds[i].mean += b[own+i]
-	}
+	return b
 }
 
 // The unknowns of a board: its response's rises, and the logarithms of some lengths of time.

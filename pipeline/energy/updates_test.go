@@ -71,7 +71,7 @@ func TestAValueThatComesAgainIsAnUpdateToo(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	edges := lattice(r, 0)
 	u, k := NewUpdates(100*time.Millisecond), 0
-	for slot := 0; slot < 2000; slot++ {
+	for slot := range 2000 {
 		at := 20*float64(slot) + 13*r.Float64()
 		for edges[k+1] <= at {
 			k++

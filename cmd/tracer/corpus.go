@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/internal/tokens"
+	"github.com/llm-tracer/tracer/nebula/corpus"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// corpusFlags say which prompts there are to be; collect and prompts have them both.
+type corpusFlags struct {
+	Corpus      string   `placeholder:"PATH" help:"Take the prompts from a file: a corpus (.parquet) of tracer prompts, or .csv, .jsonl (default: make them)."`
+	Workload    []string `placeholder:"W,…" help:"prefill (long prompts, one-word answers), decode (short prompts, long answers) (default: prefill,decode, or all of the file)."`
+	Sizes       []int    `placeholder:"N,…" help:"Tokens: of the prompt (prefill), of the answer (decode) (default: 10,50,100,1000,10000, or all of the file)."`
+	Prompts     *int     `placeholder:"N" help:"Prompts of each workload and size (default: 100, or all of the file)."`
+	ExactLength bool     `name:"exact-length" default:"true" negatable:"" help:"Ask for decode answers of exactly their size, where the server can be asked (default: ${default})."`
+	Tokenizer   string   `placeholder:"PATH" help:"What counts tokens: a tokenizer.json, o200k_base or cl100k_base (default: the server's own where it has one, else o200k_base)."`
+}
+
+var (
+	usualWorkloads = []string{string(schema.WorkloadPrefill), string(schema.WorkloadDecode)}
+	usualSizes     = []int{10, 50, 100, 1000, 10000}
+)
+
+const usualPrompts = 100
+
+// spec is what is to be made, with the usual where nothing is said.
+func (f *corpusFlags) spec(seed int64) (corpus.Spec, error) {
+	spec := corpus.Spec{Sizes: f.Sizes, PerSize: usualPrompts, Seed: uint64(seed), ExactLength: f.ExactLength}
+	if len(spec.Sizes) == 0 {
+		spec.Sizes = usualSizes
+	}
+	if f.Prompts != nil {
+		spec.PerSize = *f.Prompts
+	}
+	if spec.PerSize < 1 || spec.PerSize > 100_000 {
+		return spec, usage("--prompts must be between 1 and 100000")
+	}
+	workloads := f.Workload
+	if len(workloads) == 0 {
+		workloads = usualWorkloads
+	}
+	for _, w := range workloads {
+		workload := schema.Workload(w)
+		if !slices.Contains(usualWorkloads, w) {
+			return spec, usage("--workload %s: there are prefill and decode", w)
+		}
+		if slices.Contains(spec.Workloads, workload) {
+			return spec, usage("--workload names %s twice", w)
+		}
+		spec.Workloads = append(spec.Workloads, workload)
+	}
+	return spec, nil
+}
+
+// localCounter is what counts without a server.
+func (f *corpusFlags) localCounter() (corpus.Counter, error) {
+	if f.Tokenizer == "" {
+		return tokens.Default(), nil
+	}
+	t, err := tokens.Open(f.Tokenizer)
+	if err != nil {
+		return nil, usage("--tokenizer: %w", err)
+	}
+	return t, nil
+}
+
+// build gives the prompts: those of the file, or new ones of an author, nil for the built-in one. note is for the screen.
+func (f *corpusFlags) build(ctx context.Context, seed int64, counter corpus.Counter, author corpus.Author) (prompts []schema.Prompt, note string, err error) {
+	spec, err := f.spec(seed)
+	if err != nil {
+		return nil, "", err
+	}
+	if f.Corpus != "" {
+		return f.fromFile(ctx, spec, counter)
+	}
+	prompts, err = corpus.Build(ctx, spec, counter, author)
+	return prompts, "", err
+}
+
+func (f *corpusFlags) fromFile(ctx context.Context, spec corpus.Spec, counter corpus.Counter) (prompts []schema.Prompt, note string, err error) {
+	prompts, entries, err := f.load() //nolint:contextcheck // reading a file is over before anyone could interrupt it
+	if err != nil {
+		return nil, "", err
+	}
+	if entries != nil {
+		var grown int
+		if prompts, grown, err = corpus.FromEntries(ctx, entries, spec, counter); err != nil {
+			if _, ok := errors.AsType[*corpus.SpecError](err); ok {
+				err = usage("--corpus %s: %w", f.Corpus, err)
+			}
+			return nil, "", err
+		}
+		if grown > 0 {
+			note = fmt.Sprintf("%d texts of %s were shorter than their size; the built-in generator wrote the rest", grown, f.Corpus)
+		}
+	}
+	if prompts = f.chosen(prompts); len(prompts) == 0 {
+		return nil, "", usage("--corpus %s holds no prompts of the --workload and --sizes asked for", f.Corpus)
+	}
+	return prompts, note, nil
+}
+
+// load reads the file: prompts of a corpus, or entries that prompts are to be made of.
+func (f *corpusFlags) load() (prompts []schema.Prompt, entries []corpus.Entry, err error) {
+	switch {
+	case f.Corpus == "":
+	case strings.EqualFold(filepath.Ext(f.Corpus), ".parquet"):
+		prompts, err = analysis.ReadCorpus(f.Corpus)
+	default:
+		entries, err = readEntries(f.Corpus)
+	}
+	if err != nil {
+		err = usage("--corpus: %w", err)
+	}
+	return prompts, entries, err
+}
+
+// readEntries reads a CSV or JSONL file.
+func readEntries(path string) ([]corpus.Entry, error) {
+	read := corpus.ReadCSV
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".csv":
+	case ".jsonl", ".ndjson":
+		read = corpus.ReadJSONL
+	default:
+		return nil, fmt.Errorf("%s is neither .parquet, .csv nor .jsonl; name it by what it is", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // read only
+	entries, err := read(file)
+	if e, ok := errors.AsType[*corpus.LineError](err); ok {
+		return nil, fmt.Errorf("%s:%d: %s", path, e.Line, e.What)
+	}
+	return entries, err
+}
+
+// chosen are the prompts that the flags ask for, of a file that may hold more.
+func (f *corpusFlags) chosen(prompts []schema.Prompt) []schema.Prompt {
+	type group struct {
+		workload schema.Workload
+		size     int32
+	}
+	kept := map[group]int{}
+	return slices.DeleteFunc(prompts, func(p schema.Prompt) bool {
+		g := group{p.Workload, p.TargetTokens}
+		if len(f.Workload) > 0 && !slices.Contains(f.Workload, string(p.Workload)) ||
+			len(f.Sizes) > 0 && !slices.Contains(f.Sizes, int(p.TargetTokens)) ||
+			f.Prompts != nil && kept[g] >= *f.Prompts {
+			return true
+		}
+		kept[g]++
+		return false
+	})
+}

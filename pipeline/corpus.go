@@ -1,0 +1,51 @@
+package pipeline
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// PublishCorpus writes prompts/<id>.parquet into a dataset, whole, and gives its path. A corpus is named by its contents,
+// so one that stands there already serves.
+func PublishCorpus(dir, id string, prompts []schema.Prompt) (string, error) {
+	d := dataset{root: dir}
+	to := path.Join(schema.Prompts.Name, id+".parquet")
+	if d.has(to) {
+		return filepath.Join(dir, to), nil
+	}
+	parent := filepath.Join(dir, "_tracer", "tmp")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", fmt.Errorf("making the dataset's folders: %w", err)
+	}
+	tmp, err := os.MkdirTemp(parent, "corpus-")
+	if err != nil {
+		return "", fmt.Errorf("writing the corpus: %w", err)
+	}
+	defer os.RemoveAll(tmp) //nolint:errcheck // what is left there disturbs nobody
+	f, err := writeCorpus(tmp, to, prompts)
+	if err != nil {
+		return "", err
+	}
+	if err := d.writeCard(); err != nil {
+		return "", err
+	}
+	if err := d.place(f); err != nil && !errors.Is(err, ErrRunExists) {
+		return "", err
+	}
+	return filepath.Join(dir, to), nil
+}
+
+// writeCorpus writes the file that is the same for every run that sends the corpus.
+func writeCorpus(tmp, to string, prompts []schema.Prompt) (File, error) {
+	sorted := slices.SortedFunc(slices.Values(prompts), func(a, b schema.Prompt) int { return cmp.Compare(a.ID, b.ID) })
+	f, err := writeFile(tmp, schema.Prompts, to, sorted)
+	f.shared = true
+	return f, err
+}
