@@ -33,6 +33,10 @@ const never = math.MaxInt64
 type drive struct {
 	loads  []Load
 	lastNS int64 // of the last Set
+	// now keeps changes out of the past: sensors may have shown what was before them already, and a value that was read
+	// does not change. The engine's wake-ups are late by some tenths of a millisecond, more on a busy machine. Nil in
+	// time of the caller's own.
+	now func() int64
 
 	goal    Level
 	fromW   float64 // power when the goal was set
@@ -100,6 +104,9 @@ func (d *drive) take() {
 }
 
 func (d *drive) set(atNS int64) {
+	if d.now != nil {
+		atNS = max(atNS, d.now())
+	}
 	d.lastNS = max(d.lastNS, atNS)
 	for _, l := range d.loads {
 		l.Set(d.lastNS, d.powerW, d.goal.GPUBusy, d.goal.MemBusy)

@@ -28,6 +28,7 @@ type engine struct {
 func newEngine(t Timing, p Power, room int, loads []Load) *engine {
 	now := clock.Now()
 	d := newDrive(loads, now, p.Idle())
+	d.now = clock.Now
 	d.occupy(usableMemory * p.board.MemoryGB * 1e9)
 	return &engine{
 		timing:   t,
