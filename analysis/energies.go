@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strings"
 
@@ -21,10 +20,10 @@ type StageEnergy struct {
 	Resolved bool    `json:"sensor_resolved"`        // the sensor saw some of the repetitions alone, on every board
 }
 
-// add sums over boards, which err on their own.
+// add sums over boards. So do half intervals: the gains of all sensors may be off to one side.
 func (e *StageEnergy) add(j, half float64, resolved bool) {
 	e.J += j
-	e.PlusOr = math.Hypot(e.PlusOr, half)
+	e.PlusOr += half
 	e.Resolved = e.Resolved && resolved
 }
 
@@ -139,6 +138,11 @@ func (s *Summary) printEnergies(w io.Writer) error {
 	}
 	for _, b := range s.Boards {
 		if b.PrefillJ == nil {
+			if len(b.Reasons) > 0 {
+				if _, err := fmt.Fprintf(w, "no energy of %s: %s\n", b.label(s), strings.Join(b.Reasons, ", ")); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		line := fmt.Sprintf("energy of %s: prefill %s J, decode %s J, mixed %s J, idle %s J", b.label(s), number(b.PrefillJ, 0), number(b.DecodeJ, 0), number(b.MixedJ, 0), number(b.IdleJ, 0))

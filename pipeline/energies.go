@@ -163,7 +163,7 @@ func (p *Pipeline) charge(e *estimates) {
 func (p *Pipeline) energyOf(e *estimates, segments []int) schema.Energy {
 	var sum sumOfBoards
 	for b, m := range e.models {
-		if m == nil || len(segments) == 0 {
+		if m == nil || len(segments) == 0 || slices.ContainsFunc(segments, m.Blind) {
 			return schema.Energy{}
 		}
 		sum.add(m, p.Boards[b].Power.GainError, segments)
@@ -229,9 +229,12 @@ func (p *Pipeline) folds(e *estimates) []schema.Fold {
 	}
 	var folds []schema.Fold
 	for b, m := range e.models {
+		if m == nil {
+			continue
+		}
 		for w, segments := range groups {
-			if m != nil {
-				folds = append(folds, p.fold(m, &p.Boards[b], w, segments))
+			if seen := slices.DeleteFunc(slices.Clone(segments), m.Blind); len(seen) > 0 {
+				folds = append(folds, p.fold(m, &p.Boards[b], w, seen))
 			}
 		}
 	}
@@ -268,6 +271,14 @@ const (
 func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
 	m := e.models[board]
 	if m == nil {
+		a.Reasons = append(a.Reasons, schema.ReasonNoEnergy)
+		return a
+	}
+	a.Misfit = schema.Some(m.Misfit())
+	if a.Misfit.V > worstMisfit {
+		a.Reasons = append(a.Reasons, schema.ReasonMisfit)
+	}
+	if p.unseen(m, e) {
 		return a
 	}
 	a.Stages = map[schema.Stage]float64{}
@@ -293,6 +304,21 @@ func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
 		a.Reasons = append(a.Reasons, schema.ReasonClosure)
 	}
 	return a
+}
+
+// worstMisfit is from where on a board does not do what the model takes boards to do.
+const worstMisfit = 3.0
+
+// unseen says whether a board was not read for a good part of the run: what it drew meanwhile is anybody's guess.
+func (p *Pipeline) unseen(m *energy.Model, e *estimates) bool {
+	var blind, all float64
+	for i := range e.stretches {
+		all += m.DurationS(i)
+		if m.Blind(i) {
+			blind += m.DurationS(i)
+		}
+	}
+	return blind > all/50
 }
 
 // counter follows a board's energy counter.

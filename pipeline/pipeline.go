@@ -185,7 +185,7 @@ func (p *Pipeline) file(r *schema.Reading) error {
 }
 
 func (p *Pipeline) idleBaseline(r *schema.Reading, l label) {
-	p.requested = p.requested || l.concurrent > 0
+	p.requested = p.requested || l.concurrent > 0 || len(p.requests) > 0 && p.requests[0].StartNS < r.MidNS()
 	if !p.requested && r.PowerInstantW.OK {
 		p.baseline[r.Board].sum += float64(r.PowerInstantW.V)
 		p.baseline[r.Board].n++

@@ -21,6 +21,7 @@ type Account struct {
 	DelayS     Opt[float64]      // from a request's start to the board's
 	LateS      Opt[float64]      // from a stage's end to the token that tells of it
 	SensorS    Opt[float64]      // the sensor's window
+	Misfit     Opt[float64]      // of the sensor's values, in their standard deviations
 	NoiseW     Opt[float64]      // standard deviation of the sensor's values under constant work
 	WindowS    Opt[float64]      // between the counter's first and last reading
 	CounterJ   Opt[float64]      // over that window
@@ -29,8 +30,12 @@ type Account struct {
 	Reasons    []string          // why the run's energies must not be trusted
 }
 
-// ReasonClosure says that the energies of the stages and the board's counter disagree.
-const ReasonClosure = "energy_closure"
+// Reason codes of a run whose energies must not be used for calibration without thought.
+const (
+	ReasonClosure  = "energy_closure" // the stages' energies and the board's counter disagree
+	ReasonMisfit   = "energy_misfit"  // the power sensor's values do not follow from the stages
+	ReasonNoEnergy = "no_energy"      // the power sensor is a running mean, or was read too rarely or too briefly
+)
 
 func (a *Account) stage(s Stage) Opt[float64] {
 	return Opt[float64]{V: a.Stages[s], OK: a.Stages != nil}
@@ -47,7 +52,8 @@ func accountColumns() []Column[RunBoard] {
 	}
 	watts, percent := joules("power_noise_w", "standard deviation of the power sensor's values under constant work", func(a *Account) Opt[float64] { return a.NoiseW }),
 		joules("energy_closure_pct", "energy_estimated_j over energy_counted_j, less 100 %; NULL under 5 s, where the counter's own steps count", func(a *Account) Opt[float64] { return a.ClosurePct })
-	watts.Unit, percent.Unit = "W", "%"
+	misfit := joules("energy_misfit", "root mean square of what the sensor's values are off the fitted power by, in standard deviations: about 1 where the model holds, and as much wider are intervals beyond", func(a *Account) Opt[float64] { return a.Misfit })
+	watts.Unit, percent.Unit, misfit.Unit = "W", "%", ""
 	return []Column[RunBoard]{
 		joules("prefill_energy_j", "of all prefills of the run, this board; NULL where no energy could be estimated", func(a *Account) Opt[float64] { return a.stage(StagePrefill) }),
 		joules("decode_energy_j", "of all decodes", func(a *Account) Opt[float64] { return a.stage(StageDecode) }),
@@ -58,6 +64,7 @@ func accountColumns() []Column[RunBoard] {
 		seconds("token_delay_s", "from a stage's end on the board to the token that tells of it, as fitted", func(a *Account) Opt[float64] { return a.LateS }),
 		seconds("sensor_window_fitted_s", "averaging window of instant power, as this run's stages show it", func(a *Account) Opt[float64] { return a.SensorS }),
 		watts,
+		misfit,
 		seconds("energy_window_s", "between the first and the last reading of the energy counter", func(a *Account) Opt[float64] { return a.WindowS }),
 		joules("energy_counted_j", "by the board's counter over that window; NULL where it was not read, or went back", func(a *Account) Opt[float64] { return a.CounterJ }),
 		joules("energy_estimated_j", "by the power sensor over the same window: all stages", func(a *Account) Opt[float64] { return a.EstimateJ }),

@@ -96,6 +96,9 @@ func TestTheModelFindsWhatItWasNotTold(t *testing.T) {
 		if got, want := m.WindowS(), w.spec.Sensors[sim.PowerInstant].Window.Seconds(); math.Abs(got/want-1) > 0.03 {
 			t.Errorf("%s: window %v s, want %v", kind, got, want)
 		}
+		if kind == "A10" {
+			continue // windows of 100 ms hardly tell delay from lag
+		}
 		if got := m.DelayS(); math.Abs(got-0.004) > 0.0015 {
 			t.Errorf("%s: requests reach the board after %v s, want 0.004", kind, got)
 		}
@@ -121,6 +124,7 @@ func TestIntervalsWidenWithWhatIsWrong(t *testing.T) {
 		{name: "a fifth of the readings not taken", world: func(w *world) { w.deaf = 0.2 }, bar: 0.01},
 		{name: "readings every 50 ms", world: func(w *world) { w.poll = 50 * time.Millisecond }, bar: 0.01},
 		{name: "tokens that arrive 0.3 ms late", world: func(w *world) { w.Late = 3 * ms / 10 }, bar: 0.01},
+		{name: "instants learnt late by chance, 0.5 ms on the mean", world: func(w *world) { w.Haste = 0.5e6 }, bar: 0.02},
 	} {
 		for _, kind := range []string{"A100-40", "A10"} {
 			var s score
@@ -134,7 +138,7 @@ func TestIntervalsWidenWithWhatIsWrong(t *testing.T) {
 				}
 			}
 			t.Logf("%s, %s: %.2f %% at the median, %.1f %% covered", kind, c.name, 100*s.median(), 100*s.covered())
-			if s.median() > c.bar || s.covered() < 0.7 {
+			if s.median() > c.bar || s.covered() < 0.85 {
 				t.Errorf("%s, %s: median error %v, covered %v", kind, c.name, s.median(), s.covered())
 			}
 		}
@@ -183,8 +187,8 @@ func TestASensorThatCannotTellStagesIsLeftAlone(t *testing.T) {
 func TestEnergiesAreNumbersWhateverTheSegments(t *testing.T) {
 	updates := conversations(t, "A10", 2, 10, nil, nil).read(t)
 	rapid.Check(t, func(t *rapid.T) {
-		var segments []Segment
-		at := origin
+		segments := []Segment{{FromNS: origin, ToNS: origin + 5000*ms, Idle: true}} // updates enough
+		at := segments[0].ToNS
 		for range rapid.IntRange(1, 40).Draw(t, "segments") {
 			length := rapid.SampledFrom([]int64{1, 1000, ms / 10, ms, 30 * ms, 3000 * ms}).Draw(t, "length")
 			segments = append(segments, Segment{FromNS: at, ToNS: at + length, Idle: rapid.Bool().Draw(t, "idle"), Kind: rapid.IntRange(0, 5).Draw(t, "kind")})

@@ -9,7 +9,8 @@ type Estimate struct{ J, SD float64 }
 // in the standard deviation.
 func (m *Model) Energy(segments ...int) Estimate {
 	var e Estimate
-	var start float64
+	var start, haste float64
+	beginnings := map[int]float64{}
 	span := m.span(segments)
 	weights, shared := make([]float64, span.cells), make([]float64, m.shared())
 	for _, i := range segments {
@@ -23,12 +24,18 @@ func (m *Model) Energy(segments ...int) Estimate {
 			shared[j] += d
 		}
 		start += m.startError(i)
+		for c, d := range m.byBeginnings(from, to) {
+			beginnings[c] += d
+		}
+	}
+	for _, d := range beginnings {
+		haste = math.Hypot(haste, m.hasteSD*d)
 	}
 	for j := range shared {
 		shared[j] -= dot(weights, m.follow[j][span.first:])
 	}
 	levels, common := m.factor.whiten(span.first, weights), m.common.whiten(0, shared)
-	e.SD = math.Sqrt(dot(levels, levels) + dot(common, common) + start*start)
+	e.SD = max(1, m.misfit) * math.Sqrt(dot(levels, levels)+dot(common, common)+start*start+haste*haste)
 	return e
 }
 
@@ -51,8 +58,18 @@ func (m *Model) startError(i int) float64 {
 	if c == 0 {
 		return 0
 	}
-	return m.startSD * (m.level[c] - m.level[c-1])
+	sd := m.startSD
+	if m.DurationS(i) < brief {
+		sd = math.Hypot(sd, briefSD)
+	}
+	return sd * (m.level[c] - m.level[c-1])
 }
+
+// A stage that is over before the board has come half of the way leans on the response's shape.
+const (
+	brief   = reach / 2
+	briefSD = 0.2e-3 // s
+)
 
 // bounds are a segment's beginning and end, in s.
 func (m *Model) bounds(i int) (from, to float64) {
@@ -67,6 +84,17 @@ func (m *Model) Updates(i int) (n int32) {
 	}
 	return n
 }
+
+// Blind says whether the sensor was not read while a segment lasted, nor near it.
+func (m *Model) Blind(i int) bool {
+	from, to := m.bounds(i)
+	k := m.seenFrom(from - 2*m.period)
+	return k == len(m.seen) || m.seen[k].to > to+2*m.period
+}
+
+// Misfit is by how many of their standard deviations the sensor's values are off the fitted power: about 1 where the model
+// holds. Beyond, intervals are as much wider.
+func (m *Model) Misfit() float64 { return m.misfit }
 
 // SeenS is how much of a segment, in s, lies in the sensor's windows.
 func (m *Model) SeenS(i int) (seen float64) {

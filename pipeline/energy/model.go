@@ -26,6 +26,7 @@ type observation struct {
 	from, to float64 // s
 	w, sd    float64
 	edgeSD   float64 // s
+	doubt    float64 // factor of sd for a value that nothing explains, else 1
 }
 
 // Model is what a run's updates tell of one board's power at every instant.
@@ -47,6 +48,8 @@ type Model struct {
 	window                  float64   // s, of the sensor
 	toldWindow, windowDoubt float64   // s, and of its logarithm
 	startSD                 float64   // s, by which the beginnings of all stages may be off together
+	hasteSD, leastHaste     float64   // s, by which each may be off by itself
+	misfit                  float64   // root mean square of what the observations are off by, in standard deviations
 	level                   []float64 // of each cell, W
 	factor                  *banded   // of the levels' precision
 	common                  *banded   // of the precision of what all levels share: response, delay, the kinds' means
@@ -60,6 +63,9 @@ type kind struct {
 	tied     bool    // sd is measured
 }
 
+// widest is how much longer than the period a window may seem: both are measured.
+const widest = 1.1
+
 // fewest is the smallest number of updates that a model is fitted to: a second of the usual sensor.
 const fewest = 10
 
@@ -72,18 +78,24 @@ const (
 // Fit fits the model to a run's updates. It reports false where no model can be fitted: the updates are too few, or the
 // sensor is a running mean that is longer than its period, so that no stage can be told from its neighbours.
 func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
-	if s.Average || s.Period <= 0 || s.Window > s.Period || len(updates) < fewest || len(segments) == 0 {
+	if s.Average || s.Period <= 0 || float64(s.Window) > widest*float64(s.Period) || len(segments) == 0 {
 		return nil, false
 	}
 	m := &Model{originNS: segments[0].FromNS, period: s.Period.Seconds(), segments: segments}
 	m.toldWindow, m.windowDoubt = windowOf(s)
 	m.window = m.toldWindow
 	for _, u := range updates {
-		to := m.seconds(u.EdgeNS)
-		m.seen = append(m.seen, observation{from: to - m.window, to: to, w: u.W, edgeSD: u.EdgeSD / 1e9})
+		// What the board did before the first segment, and after the last, nobody knows.
+		if to := m.seconds(u.EdgeNS); to-1.5*m.window > 0 && u.EdgeNS <= segments[len(segments)-1].ToNS {
+			m.seen = append(m.seen, observation{from: to - m.window, to: to, w: u.W, edgeSD: u.EdgeSD / 1e9, doubt: 1})
+		}
+	}
+	if len(m.seen) < fewest {
+		return nil, false
 	}
 	m.divide()
-	m.startSD = m.startSDOf()
+	m.startSD, m.leastHaste = m.startSDOf(), m.hasteSDOf()
+	m.hasteSD = m.leastHaste
 	m.noise = m.noiseOf()
 	m.suppose()
 	m.weigh()
@@ -100,6 +112,7 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 		}
 	}
 	m.shareds()
+	m.misfit = m.misfitOf()
 	return m, true
 }
 
@@ -160,9 +173,9 @@ func (m *Model) seenFrom(t float64) int {
 	return sort.Search(len(m.seen), func(k int) bool { return m.seen[k].to >= t })
 }
 
-// alikeness of segments that the sensor cannot tell one by one, where none of any kind can be told: the standard deviation
-// of their levels, as a share of the span of power.
-const alikeness = 0.02
+// alikeness of segments of one kind that the sensor cannot tell one by one: the least standard deviation of their levels, as
+// a share of the span of power.
+const alikeness = 0.01
 
 // mostKinds bounds what a run of many sizes costs.
 const mostKinds = 64
@@ -204,7 +217,7 @@ func (m *Model) suppose() {
 
 // shapeSD is how well a response describes a board at all, as an error of a stage's beginning, in s: the floor that makes
 // the intervals of the tests' study, where boards follow their work in steps, hold the truth as often as they say.
-const shapeSD = 0.15e-3
+const shapeSD = 0.12e-3
 
 // startSDOf reckons with two errors that observations share, so that they do not average out: the response's shape, and the
 // place of the sensor's lattice, which is fitted anew every half stretch.
@@ -215,6 +228,49 @@ func (m *Model) startSDOf() float64 {
 	}
 	stretches := max(1, float64(len(m.seen))/(stretch/2))
 	return math.Hypot(shapeSD, math.Sqrt(sum/float64(len(m.seen))/stretches))
+}
+
+// hasteSDOf is by how much requests differ in how long they are on their way to the board, and tokens on theirs back: where
+// work is the same, its stages' lengths scatter by that. The kind that scatters least tells; the values of windows with a
+// change in them may tell of more.
+func (m *Model) hasteSDOf() float64 {
+	least := usualHaste
+	for _, k := range m.kinds {
+		if len(k.members) < fewest || m.segments[k.members[0]].Idle {
+			continue
+		}
+		var lengths []float64
+		for _, s := range k.members {
+			lengths = append(lengths, m.DurationS(s))
+		}
+		slices.Sort(lengths)
+		middle := lengths[len(lengths)/2]
+		for i := range lengths {
+			lengths[i] -= middle
+		}
+		if sd := scatter(lengths) / math.Sqrt2; least == usualHaste || sd < least {
+			least = sd
+		}
+	}
+	return min(max(least, leastHaste), mostHaste)
+}
+
+// Bounds of hasteSDOf, in s, and what it is where no work is done often enough to tell.
+const (
+	leastHaste = 0.05e-3
+	usualHaste = 0.1e-3
+	mostHaste  = 3e-3
+)
+
+// misfitOf is how far the observations are off, in the standard deviations that they should be off by.
+func (m *Model) misfitOf() float64 {
+	var sum float64
+	for i := range m.seen {
+		o := &m.seen[i]
+		d := (o.w - m.integral(o.from, o.to)/(o.to-o.from)) / (o.sd / o.doubt)
+		sum += min(d*d, 100)
+	}
+	return math.Sqrt(sum / float64(len(m.seen)))
 }
 
 // cellAt is the cell that holds an instant, or the nearest.

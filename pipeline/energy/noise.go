@@ -73,8 +73,11 @@ func scatter(v []float64) float64 {
 	return 1.4826 * v[len(v)/2] // of a normal distribution
 }
 
-// weigh says how far each observation may be off. Where the power changes near its window, not knowing its edge counts too.
+// weigh says how far each observation may be off. Where the power changes near its window, neither knowing its edge nor the
+// very instant of the change counts too. A value that is further off than that explains is taken the less seriously.
 func (m *Model) weigh() {
+	const far = 3
+	var over, steep float64
 	for i := range m.seen {
 		o := &m.seen[i]
 		sd := m.noise.active
@@ -84,6 +87,37 @@ func (m *Model) weigh() {
 		length := o.to - o.from
 		here := m.integral(o.from, o.to) / length
 		earlier, later := m.integral(o.from-o.edgeSD, o.to-o.edgeSD)/length, m.integral(o.from+o.edgeSD, o.to+o.edgeSD)/length
-		o.sd = math.Hypot(sd, max(math.Abs(earlier-here), math.Abs(later-here)))
+		sd = math.Hypot(sd, max(math.Abs(earlier-here), math.Abs(later-here)))
+		slope := 0.0 // W/s
+		for _, d := range m.byBeginnings(o.from, o.to) {
+			slope = math.Hypot(slope, d/length)
+		}
+		off, all := o.w-here, math.Hypot(sd, m.hasteSD*slope)
+		if m.factor != nil {
+			o.doubt = max(1, math.Abs(off)/all/far)
+			weight := slope / (all * all)
+			over, steep = over+(min(off*off, far*far*all*all)-sd*sd)*weight*weight, steep+slope*slope*weight*weight
+		}
+		o.sd = o.doubt * all
 	}
+	if steep > 0 { // what windows with changes in them are off by beyond what others are
+		m.hasteSD = min(max(math.Sqrt(max(over/steep, 0)), m.leastHaste), mostHaste)
+	}
+}
+
+// byBeginnings is the derivative of the integral of power by the instants at which segments begin, by their first cells.
+func (m *Model) byBeginnings(from, to float64) map[int]float64 {
+	var d map[int]float64
+	first := m.cellAt(from - reach)
+	for i := first + 1; i < len(m.cells) && m.cells[i].from-m.late < to; i++ {
+		if m.edge(i) == own {
+			continue
+		}
+		if d == nil {
+			d = map[int]float64{}
+		}
+		begin := m.begins(i)
+		d[i] -= (m.level[i] - m.level[i-1]) * (m.response.at(to-begin) - m.response.at(from-begin))
+	}
+	return d
 }

@@ -30,6 +30,7 @@ type Load struct {
 
 	Grain       float64 // standard deviation of the true power within a stage, W, anew every 10 ms
 	Early, Late int64   // ns: requests are sent so long before the board begins, tokens arrive so long after it gave them
+	Haste       float64 // ns: each of these is more by chance, exponentially, with this mean
 
 	board *sim.Board
 	from  int64
@@ -82,9 +83,10 @@ func (l *Load) Does(watts, milliseconds float64, stage schema.Stage, kind int) {
 	}
 	l.now += int64(milliseconds * float64(ms))
 	// Requests are sent early, and everything else is learnt late.
-	begin := start + l.Late
+	chance := int64(l.Haste * l.Rand.ExpFloat64())
+	begin := start + l.Late + chance
 	if n := len(l.Stages); n == 0 || l.Stages[n-1].Stage == schema.StageIdle {
-		begin = start - l.Early
+		begin = start - l.Early - chance
 	}
 	if n := len(l.Stages); n > 0 {
 		begin = max(begin, l.Stages[n-1].FromNS+ms/100)
