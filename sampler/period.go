@@ -130,7 +130,8 @@ func (c *circle) refine(frequency, step float64) rhythm {
 	}
 }
 
-// sameGaps says whether renewals can be a period apart: hardly any two that are well known are closer than 0.55 of it.
+// sameGaps says whether renewals can be a period apart: few that are well known are closer than 0.55 of it. A value that is
+// mended after it was shown looks like one renewal more.
 func (c *circle) sameGaps(periodNS float64) bool {
 	known, near := 0, 0
 	for i := 1; i < len(c.edges); i++ {
@@ -142,7 +143,7 @@ func (c *circle) sameGaps(periodNS float64) bool {
 			near++
 		}
 	}
-	return near <= max(1, known/20)
+	return near <= max(1, known/8)
 }
 
 // convinces judges a confidence by the number of renewals behind it.
