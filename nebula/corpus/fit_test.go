@@ -206,3 +206,36 @@ func TestATextOfAnyKindIsExact(t *testing.T) {
 		}
 	}
 }
+
+func TestNoTwoRequestsOfARunAreAlike(t *testing.T) {
+	counter := tokens.Default()
+	spec := usual(1)
+	spec.Sizes, spec.PerSize = []int{10, 11, 50}, 100
+	prompts, err := Build(t.Context(), spec, counter, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]Sending{"every request reopened": {Repeat: 2, Reopen: true}, "repetitions reopened": {Repeat: 2}} {
+		t.Run(name, func(t *testing.T) {
+			if s.Openings, err = NewOpenings(t.Context(), counter, 7); err != nil {
+				t.Fatal(err)
+			}
+			s.Counter = counter
+			requests, err := s.Prepare(t.Context(), prompts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := map[string]string{}
+			for _, p := range Order(requests, 1) {
+				text := p.Text
+				if p.Reopen {
+					text, _, _ = s.Openings.Reopen(text)
+				}
+				if other, twice := seen[text]; twice {
+					t.Errorf("%s and %s are both %q", p.ID, other, text)
+				}
+				seen[text] = p.ID
+			}
+		})
+	}
+}
