@@ -64,8 +64,6 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 		return usage("--out is empty; name a folder")
 	case c.Corpus != "" && c.Source == corpus.SourceNebula:
 		return usage("--corpus with --source nebula: the prompts are in the file already; leave one of them out")
-	case c.DryRun && c.Source == corpus.SourceNebula:
-		return c.printCost(t, spec)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -77,6 +75,9 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 		if err := corpus.Check(ctx, spec, counter); err != nil {
 			return notMade(err)
 		}
+	}
+	if c.DryRun && c.Source == corpus.SourceNebula {
+		return c.printCost(t, spec)
 	}
 	made, note, err := c.write(ctx, t, l, counter, spec)
 	if ctx.Err() != nil {
@@ -194,18 +195,18 @@ func (l *layers) lookup(name string) string {
 }
 
 func (c *prompts) printCost(t *terminal, spec corpus.Spec) error {
-	store := new(author.Store)
-	if _, err := os.Stat(c.store()); err == nil {
-		if store, err = author.Open(c.store()); err != nil {
-			return environment(err)
-		}
-		defer store.Close() //nolint:errcheck // only read
+	store, err := author.Peek(c.store())
+	if err != nil {
+		return environment(err)
+	}
+	if c.Writer == "" && store.Len() > 0 {
+		fmt.Fprintf(t.err, "without --writer none of the %d answers in %s is taken into account\n", store.Len(), c.store())
 	}
 	cost := author.New(nil, c.Writer, spec.Seed, store).Cost(spec)
 	if c.JSON {
 		return json.NewEncoder(t.out).Encode(cost)
 	}
-	_, err := fmt.Fprintf(t.out, "requests  about %d, at most %d at once; %d answers are stored already\ntokens    about %d in and %d out, never more than %d out\n",
+	_, err = fmt.Fprintf(t.out, "requests  about %d, at most %d at once; %d answers are stored already\ntokens    about %d in and %d out, never more than %d out\n",
 		cost.Requests, corpus.Workers, cost.Stored, cost.Input, cost.Output, cost.Most)
 	return err
 }

@@ -187,6 +187,9 @@ type Cost struct {
 // Cost says what the prefill texts of a spec would take, beyond what is stored.
 func (m *Model) Cost(spec corpus.Spec) Cost {
 	var c Cost
+	if !slices.Contains(spec.Workloads, schema.WorkloadPrefill) {
+		return c
+	}
 	for _, size := range spec.Sizes {
 		if !corpus.Authored(size) {
 			continue
