@@ -92,21 +92,30 @@ func (f *corpusFlags) fromFile(ctx context.Context, spec corpus.Spec, counter co
 		return nil, "", err
 	}
 	if entries != nil {
-		var grown int
-		if prompts, grown, err = corpus.FromEntries(ctx, entries, spec, counter); err != nil {
+		var by corpus.ByBuiltin
+		if prompts, by, err = corpus.FromEntries(ctx, entries, spec, counter); err != nil {
 			if _, ok := errors.AsType[*corpus.SpecError](err); ok {
 				err = usage("--corpus %s: %w", f.Corpus, err)
 			}
 			return nil, "", err
 		}
-		if grown > 0 {
-			note = fmt.Sprintf("%d texts of %s were shorter than their size; the built-in generator wrote the rest", grown, f.Corpus)
-		}
+		note = noteOn(by, f.Corpus)
 	}
 	if prompts = f.chosen(prompts); len(prompts) == 0 {
 		return nil, "", usage("--corpus %s holds no prompts of the --workload and --sizes asked for", f.Corpus)
 	}
 	return prompts, note, nil
+}
+
+func noteOn(by corpus.ByBuiltin, file string) string {
+	var notes []string
+	if by.Grown > 0 {
+		notes = append(notes, fmt.Sprintf("%d texts of %s were shorter than their size; the built-in generator wrote the rest", by.Grown, file))
+	}
+	if by.Replaced > 0 {
+		notes = append(notes, fmt.Sprintf("%d sizes of %s have no room for any of their text; the built-in generator wrote these prompts", by.Replaced, file))
+	}
+	return strings.Join(notes, "\n")
 }
 
 // load reads the file: prompts of a corpus, or entries that prompts are to be made of.

@@ -136,7 +136,8 @@ func (d *draft) text(words, fillers int) string {
 }
 
 // fit cuts body so that before, what is left of it, fillers and the instruction have size tokens.
-func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body string, size int) (string, error) {
+// kept is how many words of body are left.
+func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body string, size int) (text string, kept int, err error) {
 	d := &draft{before: before, body: body, ends: wordEnds(body), fillers: f.shuffled(teller)}
 	var (
 		floor = 0 // the name stays
@@ -153,7 +154,7 @@ func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body stri
 		n, err := f.counter.Count(ctx, text)
 		switch missing := size - n; {
 		case err != nil || missing == 0:
-			return text, err
+			return text, words, err
 		case missing < 0:
 			high = words
 		default:
@@ -162,7 +163,7 @@ func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body stri
 				break
 			}
 			if text, err := f.fill(ctx, d, words, missing, size); err != nil || text != "" {
-				return text, err
+				return text, words, err
 			}
 			high, low = words, floor // it cannot be filled from here: fewer words may do
 			words--
@@ -174,10 +175,10 @@ func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body stri
 	}
 	if low > floor { // the next word has more tokens than are missing
 		if text, err := f.fill(ctx, d, low, short, size); err != nil || text != "" {
-			return text, err
+			return text, low, err
 		}
 	}
-	return "", refused("no text of exactly %d tokens of %s was found that begins with %.60q; choose another size", size, f.counter.Name(), before+body)
+	return "", 0, refused("no text of exactly %d tokens of %s was found that begins with %.60q; choose another size", size, f.counter.Name(), before+body)
 }
 
 // fill adds words of one token each; empty where that does not meet the size.

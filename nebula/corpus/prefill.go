@@ -80,7 +80,7 @@ func (f *fitter) write(ctx context.Context, slot Slot, index uint64, attempt int
 			return text, origin{source: SourceBuiltin}, f.check(ctx, text, slot.Size)
 		}
 		body := teller.tell(teller.pick(words.openers), f.wordsFor(room))
-		text, err := f.fit(ctx, &teller, opening+" ", body, slot.Size)
+		text, _, err := f.fit(ctx, &teller, opening+" ", body, slot.Size)
 		return text, origin{source: SourceBuiltin}, err
 	}
 	written, err := author.Write(ctx, slot, room)
@@ -92,7 +92,10 @@ func (f *fitter) write(ctx context.Context, slot Slot, index uint64, attempt int
 	if need := f.wordsFor(room); len(strings.Fields(body)) < need {
 		body = strings.TrimSpace(body + " " + teller.tell(teller.pick(words.openers), need))
 	}
-	text, err := f.fit(ctx, &teller, opening+" ", body, slot.Size)
+	text, kept, err := f.fit(ctx, &teller, opening+" ", body, slot.Size)
+	if kept == 0 { // the author's first word has too many tokens
+		return text, origin{source: SourceBuiltin}, err
+	}
 	return text, origin{author.Source(), written}, err
 }
 
@@ -107,7 +110,8 @@ func (f *fitter) short(ctx context.Context, teller *storyteller, name string, si
 		text := teller.tell(name, room) + " " + Instruction
 		return text, f.check(ctx, text, size)
 	}
-	return f.fit(ctx, teller, "", teller.tell(name, f.wordsFor(room)), size)
+	text, _, err := f.fit(ctx, teller, "", teller.tell(name, f.wordsFor(room)), size)
+	return text, err
 }
 
 // roomFor refuses sizes that hold no instruction, or not enough different texts in the room before it. One token holds a
