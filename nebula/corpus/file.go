@@ -127,7 +127,7 @@ func ReadJSONL(r io.Reader) ([]Entry, error) {
 				return nil, wrong(number, "the line is not UTF-8 text; convert the file")
 			}
 			if err := json.Unmarshal(line, &object); err != nil {
-				return nil, wrong(number, `no JSON object such as {"size":100,"prompt":"…"}: %v`, err)
+				return nil, wrong(number, `no JSON object such as {"size":100,"prompt":"…"}: %s`, notObject(err))
 			}
 			if object.Size == nil || object.Prompt == nil {
 				return nil, wrong(number, `size or prompt is missing; write {"size":100,"prompt":"…"}`)
@@ -142,6 +142,19 @@ func ReadJSONL(r io.Reader) ([]Entry, error) {
 		if end {
 			return some(entries)
 		}
+	}
+}
+
+// notObject is what is wrong with a line, without the names of this program's types.
+func notObject(err error) string {
+	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case e.Field == "":
+		return "its value is of type " + e.Value
+	default:
+		return e.Field + " is of type " + e.Value
 	}
 }
 
@@ -200,13 +213,13 @@ type ByBuiltin struct {
 // and the instruction after them; decode texts are sent as they are, and their size is the answer's. Texts that are much
 // too short are grown by the built-in author, and sizes without room for a text get one of its own.
 func FromEntries(ctx context.Context, entries []Entry, spec Spec, counter Counter) (prompts []schema.Prompt, by ByBuiltin, err error) {
-	texts, slots := fileAuthor{}, []Slot(nil)
+	texts, lines, slots := fileAuthor{}, map[Slot]int{}, []Slot(nil)
 	prefills, decodes := map[int]int{}, map[int]int{}
 	for _, e := range entries {
 		if e.Workload == schema.WorkloadPrefill {
 			slot := Slot{e.Size, prefills[e.Size]}
 			prefills[e.Size]++
-			texts[slot] = e.Prompt
+			texts[slot], lines[slot] = e.Prompt, e.Line
 			slots = append(slots, slot)
 			continue
 		}
@@ -225,6 +238,9 @@ func FromEntries(ctx context.Context, entries []Entry, spec Spec, counter Counte
 		prompts = append(prompts, p)
 	}
 	made, err := prefill(ctx, spec.Seed, slots, counter, texts)
+	if e, ok := errors.AsType[*SpecError](err); ok && lines[e.slot] > 0 {
+		err = wrong(lines[e.slot], "%s", e.what)
+	}
 	for i := range made {
 		switch {
 		case made[i].Source == SourceBuiltin:

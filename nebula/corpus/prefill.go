@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/llm-tracer/tracer/schema"
@@ -26,7 +27,7 @@ func prefill(ctx context.Context, seed uint64, slots []Slot, counter Counter, au
 	}
 	for _, s := range slots {
 		if err := f.roomFor(number[s.Size], s.Size); err != nil {
-			return nil, err
+			return nil, of(s, err)
 		}
 	}
 	prompts := make([]schema.Prompt, len(slots))
@@ -37,7 +38,7 @@ func prefill(ctx context.Context, seed uint64, slots []Slot, counter Counter, au
 			Source: from.source, WrittenBy: from.WrittenBy, CreatedUnixMS: from.CreatedUnixMS,
 		}
 		seal(&prompts[i], slots[i].Size, slots[i].Number, slots[i].Size, counter)
-		return err
+		return of(slots[i], err)
 	}
 	if err := each(ctx, prompts, func(ctx context.Context, i int) error { return fill(ctx, i, 0) }); err != nil {
 		return nil, err
@@ -55,6 +56,14 @@ func prefill(ctx context.Context, seed uint64, slots []Slot, counter Counter, au
 		existing[prompts[i].Text] = true
 	}
 	return prompts, nil
+}
+
+// of says whose prompt could not be made.
+func of(s Slot, err error) error {
+	if e, ok := errors.AsType[*SpecError](err); ok {
+		e.slot = s
+	}
+	return err
 }
 
 // origin is where the words of a text come from.
