@@ -89,6 +89,11 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	if note != "" {
 		fmt.Fprintln(t.err, note)
 	}
+	if _, served := counter.(serverCounter); c.Corpus != "" && (served || c.Tokenizer != "") {
+		if err := recount(ctx, t, made, counter); err != nil {
+			return err
+		}
+	}
 	if c.DryRun {
 		return c.report(t, made, "")
 	}
@@ -97,6 +102,20 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 		return unwritable(c.Out, err)
 	}
 	return c.report(t, made, path)
+}
+
+// recount has the prompts of a stored corpus counted by whoever was named for it; their texts stay as they are.
+func recount(ctx context.Context, t *terminal, made []schema.Prompt, counter corpus.Counter) error {
+	if !slices.ContainsFunc(made, func(p schema.Prompt) bool { return p.Tokenizer != counter.Name() }) {
+		return nil
+	}
+	if err := corpus.Recount(ctx, made, counter); err != nil {
+		return err
+	}
+	if misfits, furthest := corpus.Misfits(made); misfits > 0 {
+		fmt.Fprintf(t.err, "%d prefill prompts are not their size by %s, the furthest by %+d tokens\n", misfits, counter.Name(), furthest)
+	}
+	return nil
 }
 
 // counter is the traced server's own where one is named, else one of ours.

@@ -44,6 +44,16 @@ func (s Sending) Prepare(ctx context.Context, prompts []schema.Prompt) ([]schema
 	})
 }
 
+// Recount has prompts counted by this counter instead of the one that they were made with.
+func Recount(ctx context.Context, prompts []schema.Prompt, counter Counter) error {
+	return each(ctx, prompts, func(ctx context.Context, i int) error {
+		p := &prompts[i]
+		n, err := counter.Count(ctx, p.Text)
+		p.TextTokens, p.RunTokens, p.Tokenizer = int32(n), int32(n), counter.Name()
+		return err
+	})
+}
+
 // Misfits are the prefill prompts whose text is not their size by the run's counter, openings before it aside.
 func Misfits(prompts []schema.Prompt) (misfits, furthest int) {
 	for i := range prompts {
