@@ -67,7 +67,7 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	counter, err := c.counter(ctx, l)
+	counter, err := c.counter(ctx, t, l)
 	if err != nil {
 		return err
 	}
@@ -118,22 +118,38 @@ func recount(ctx context.Context, t *terminal, made []schema.Prompt, counter cor
 	return nil
 }
 
-// counter is the traced server's own where one is named, else one of ours.
-func (c *prompts) counter(ctx context.Context, l *layers) (corpus.Counter, error) {
+// counter is the traced server's own where one is named, else one of ours. A server that only the configuration names, for
+// other commands perhaps, can be done without.
+func (c *prompts) counter(ctx context.Context, t *terminal, l *layers) (corpus.Counter, error) {
 	if c.Tokenizer != "" || c.Endpoint == "" || c.Endpoint == "sim" {
 		return c.localCounter()
 	}
+	server, err := c.server(ctx, l)
+	if err == nil {
+		return server, nil
+	}
+	if !l.found["endpoint"] || ctx.Err() != nil {
+		return nil, err
+	}
+	local, localErr := c.localCounter()
+	if localErr == nil {
+		fmt.Fprintf(t.err, "%s counts instead of the server that the environment, .env or tracer.yaml names as endpoint: %v\n", local.Name(), err)
+	}
+	return local, localErr
+}
+
+func (c *prompts) server(ctx context.Context, l *layers) (serverCounter, error) {
 	key, err := l.key(c.APIKeyFile)
 	if err != nil {
-		return nil, err
+		return serverCounter{}, err
 	}
 	client, _, err := connectTo(ctx, nebula.Config{Endpoint: c.Endpoint, Key: key, Model: c.Model}, "--endpoint", "--model")
 	if err != nil {
-		return nil, err
+		return serverCounter{}, err
 	}
 	server, counts := client.Tokenizer()
 	if !counts {
-		return nil, environment(fmt.Errorf("%s counts no tokens on request; leave --endpoint out, or give the model's tokenizer.json with --tokenizer", client.Endpoint()))
+		return serverCounter{}, environment(fmt.Errorf("%s counts no tokens on request; leave --endpoint out, or give the model's tokenizer.json with --tokenizer", client.Endpoint()))
 	}
 	return serverCounter{server}, nil
 }
