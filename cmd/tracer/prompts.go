@@ -277,11 +277,18 @@ func (t *terminal) showWriting(m *author.Model, cost author.Cost) (end func()) {
 	began := time.Now()
 	return t.repeat(func() string {
 		asked, used := m.Asked()
-		left := "some time"
-		if asked > 0 {
-			per := time.Since(began) / time.Duration(asked)
-			left = (per * time.Duration(max(0, int64(cost.Requests)-asked))).Round(time.Second).String()
-		}
-		return fmt.Sprintf("%d of about %d answers, %d tokens, %v left", asked, cost.Requests, used, left)
+		return writingProgress(asked, used, cost, time.Since(began))
 	})
+}
+
+// writingProgress is one line of it. Short answers are asked to go on, so there may be more than were planned.
+func writingProgress(asked, used int64, cost author.Cost, spent time.Duration) string {
+	planned, left := int64(cost.Requests), "some time"
+	if asked > planned {
+		return fmt.Sprintf("%d answers, about %d were planned, %d tokens, %s left", asked, planned, used, left)
+	}
+	if asked > 0 {
+		left = (spent / time.Duration(asked) * time.Duration(planned-asked)).Round(time.Second).String()
+	}
+	return fmt.Sprintf("%d of about %d answers, %d tokens, %s left", asked, planned, used, left)
 }

@@ -107,8 +107,9 @@ func TestProseIsPlainTextUpToItsLastSentence(t *testing.T) {
 		"One. Two!": "One. Two!",
 		"## Title\n\nOne **bold** word.\n\n- First. \n2) Second.\n---\nCut of": "One bold word. First. Second.",
 		"<think>hm. well.</think>He said \"yes.\" And th":                      "He said \"yes.\"",
-		"<think>it never ends.": "",
-		"One\n line.\tTwo.":     "One line. Two.",
+		"hm. well.</think>\nIt was.":                                           "It was.",
+		"<think>it never ends.":                                                "",
+		"One\n line.\tTwo.":                                                    "One line. Two.",
 	} {
 		if got := prose(answer); got != want {
 			t.Errorf("%q becomes %q, want %q", answer, got, want)
