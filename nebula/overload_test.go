@@ -35,9 +35,11 @@ func TestRefusalsAreTold(t *testing.T) {
 		"Nebula bad key":           {refuses(401, `{"detail":"Your session has expired or the token is invalid. Please sign in again."}`), ErrTypeAuth, RetryNever},
 		"vLLM too long":            {refuses(400, `{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 9000 tokens.","type":"BadRequestError","code":400}`), ErrTypeContextLength, RetryNever},
 		"SGLang too long":          {refuses(400, `{"object":"error","message":"The input (12000 tokens) is longer than the model's context length (8192 tokens).","code":400}`), ErrTypeContextLength, RetryNever},
-		"gateway":                  {refuses(502, `<html>Bad Gateway</html>`), "http_502", RetryNever},
+		"gateway":                  {refuses(502, `<html>Bad Gateway</html>`), ErrTypeOverloaded, RetryLater},
+		"slow behind a gateway":    {refuses(504, ``), ErrTypeOverloaded, RetryLater},
 		"says nothing":             {refuses(500, ``), "http_500", RetryNever},
 		"redirect":                 {refuses(308, ``, "Location", "https://elsewhere/v1/chat/completions"), "http_308", RetryNever},
+		"gateway inside a stream":  {stream(`data: {"error":{"message":"upstream","code":502}}`, done), ErrTypeStreamError, RetryLater},
 		"overload inside a stream": {stream(`data: {"error":{"message":"Rate limit reached","code":429}}`, done), ErrTypeStreamError, RetryLater},
 	} {
 		bubble(t, func(t *testing.T) {

@@ -119,6 +119,16 @@ func mentions(text string, words []string) bool {
 	return false
 }
 
+// busy says whether a status asks to come back later. 502 and 504 are a gateway's, before a server that restarts or is too
+// slow to answer; 529 is a cloud's.
+func busy(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 529:
+		return true
+	}
+	return false
+}
+
 // errorType names a refusal that came with an HTTP status. Status alone does not do: Nebula says 400 when it is
 // overloaded, and a prompt that is too long is a 400, 413, 422 or 500.
 func (r *refusal) errorType(status int) string {
@@ -126,7 +136,7 @@ func (r *refusal) errorType(status int) string {
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return ErrTypeAuth
-	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable || status == 529:
+	case busy(status):
 		return ErrTypeOverloaded
 	case (status == 400 || status == 413 || status == 422 || status == 500) && mentions(words, contextWords):
 		return ErrTypeContextLength
@@ -139,8 +149,7 @@ func (r *refusal) errorType(status int) string {
 
 // overload says whether an error in the middle of a stream is the server's asking to come back later.
 func (r *refusal) overload() bool {
-	return r.code == http.StatusTooManyRequests || r.code == http.StatusServiceUnavailable ||
-		mentions(r.kind+" "+r.message, overloadWords)
+	return busy(r.code) || mentions(r.kind+" "+r.message, overloadWords)
 }
 
 var tryAgainIn = regexp.MustCompile(`(?i)try again in (\d{1,6}(?:\.\d{1,3})?) ?s`)

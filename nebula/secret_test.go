@@ -85,6 +85,22 @@ func TestKeyIsInNothingThatLeavesThePackage(t *testing.T) {
 	}
 }
 
+func TestBeginningsOfSecretsAreCensored(t *testing.T) {
+	c := newCensor([]string{secretKey, "short", "hush-ключ"})
+	for words, want := range map[string]string{
+		"bad key sk-hush-01...":                          "bad key [redacted]...",
+		secretKey + secretKey[:8] + "!" + secretKey[:12]: "[redacted][redacted]![redacted]",
+		"sk-hush is no key":                              "sk-hush is no key",
+		"a short word":                                   "a [redacted] word",
+		"hush-кле":                                       "[redacted]е",
+		"hush-кльч":                                      "[redacted]ч",
+	} {
+		if got := c.clean(words); got != want {
+			t.Errorf("%q becomes %q, want %q", words, got, want)
+		}
+	}
+}
+
 func TestKeyIsSentAsBearer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

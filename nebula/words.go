@@ -36,12 +36,34 @@ func (c censor) clean(s string) string {
 	}, s)
 	if c.secrets != nil {
 		for _, secret := range c.secrets() {
-			s = strings.ReplaceAll(s, secret, "[redacted]")
+			s = redact(s, secret)
 		}
 	}
-	s = strings.TrimSpace(s)
+	s = strings.TrimSpace(strings.ToValidUTF8(s, "")) // half a character may follow what was redacted
 	if len(s) <= maxWords {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxWords-len("…")], "") + "…"
+}
+
+// leastQuoted is how many bytes of a secret give it away: servers quote the beginnings of keys.
+const leastQuoted = 8
+
+// redact takes a secret and its longer beginnings out of a text.
+func redact(s, secret string) string {
+	least := secret[:min(len(secret), leastQuoted)]
+	var clean strings.Builder
+	for {
+		before, after, found := strings.Cut(s, least)
+		clean.WriteString(before)
+		if !found {
+			return clean.String()
+		}
+		clean.WriteString("[redacted]")
+		rest := secret[len(least):]
+		for rest != "" && after != "" && rest[0] == after[0] {
+			rest, after = rest[1:], after[1:]
+		}
+		s = after
+	}
 }

@@ -12,9 +12,10 @@ import (
 //go:embed card.md
 var card []byte
 
-// writeCard puts the card at the head of a new dataset; one that stands there, perhaps edited, is left alone.
-func (d dataset) writeCard() error {
-	tmp := filepath.Join(d.tmp(), "card")
+// writeCard puts the card at the head of a new dataset, by way of the caller's own folder for unfinished files; one that
+// stands there, perhaps edited, is left alone.
+func (d dataset) writeCard(dir string) error {
+	tmp := filepath.Join(dir, "card")
 	if err := writeSynced(tmp, card); err != nil {
 		return fmt.Errorf("writing the dataset's README: %w", err)
 	}

@@ -82,7 +82,7 @@ func (d dataset) claim() error {
 // publish moves finished files into place, each whole, and the manifest last. What can fail for want of room is written
 // before the first file is moved.
 func (d dataset) publish(m *Manifest) error {
-	if err := d.writeCard(); err != nil {
+	if err := d.writeCard(d.tmp()); err != nil {
 		return err
 	}
 	if err := d.placeShared(m); err != nil {

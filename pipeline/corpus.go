@@ -33,7 +33,7 @@ func PublishCorpus(dir, id string, prompts []schema.Prompt) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := d.writeCard(); err != nil {
+	if err := d.writeCard(tmp); err != nil {
 		return "", err
 	}
 	if err := d.place(f); err != nil && !errors.Is(err, ErrRunExists) {

@@ -91,37 +91,64 @@ func (f *corpusFlags) fromFile(ctx context.Context, spec corpus.Spec, counter co
 	if err != nil {
 		return nil, "", err
 	}
+	wanted := f.chosen()
 	if entries != nil {
-		var grown int
-		if prompts, grown, err = corpus.FromEntries(ctx, entries, spec, counter); err != nil {
-			if _, ok := errors.AsType[*corpus.SpecError](err); ok {
-				err = usage("--corpus %s: %w", f.Corpus, err)
-			}
-			return nil, "", err
+		entries = slices.DeleteFunc(entries, func(e corpus.Entry) bool { return !wanted(e.Workload, e.Size) })
+		var by corpus.ByBuiltin
+		if prompts, by, err = corpus.FromEntries(ctx, entries, spec, counter); err != nil {
+			return nil, "", f.refused(err)
 		}
-		if grown > 0 {
-			note = fmt.Sprintf("%d texts of %s were shorter than their size; the built-in generator wrote the rest", grown, f.Corpus)
-		}
+		note = noteOn(by, f.Corpus)
 	}
-	if prompts = f.chosen(prompts); len(prompts) == 0 {
+	if entries == nil {
+		prompts = slices.DeleteFunc(prompts, func(p schema.Prompt) bool { return !wanted(p.Workload, int(p.TargetTokens)) })
+	}
+	if len(prompts) == 0 {
 		return nil, "", usage("--corpus %s holds no prompts of the --workload and --sizes asked for", f.Corpus)
 	}
 	return prompts, note, nil
 }
 
+func noteOn(by corpus.ByBuiltin, file string) string {
+	var notes []string
+	if by.Grown > 0 {
+		notes = append(notes, fmt.Sprintf("%d texts of %s were shorter than their size; the built-in generator wrote the rest", by.Grown, file))
+	}
+	if by.Replaced > 0 {
+		notes = append(notes, fmt.Sprintf("%d sizes of %s have no room for any of their text; the built-in generator wrote these prompts", by.Replaced, file))
+	}
+	return strings.Join(notes, "\n")
+}
+
 // load reads the file: prompts of a corpus, or entries that prompts are to be made of.
 func (f *corpusFlags) load() (prompts []schema.Prompt, entries []corpus.Entry, err error) {
-	switch {
-	case f.Corpus == "":
-	case strings.EqualFold(filepath.Ext(f.Corpus), ".parquet"):
-		prompts, err = analysis.ReadCorpus(f.Corpus)
-	default:
-		entries, err = readEntries(f.Corpus)
+	if f.Corpus == "" {
+		return nil, nil, nil
 	}
-	if err != nil {
-		err = usage("--corpus: %w", err)
+	switch info, err := os.Stat(f.Corpus); {
+	case err != nil:
+		return nil, nil, usage("--corpus: %w; name a file that is there", err)
+	case info.IsDir():
+		return nil, nil, usage("--corpus: %s is a folder; name one file in it", f.Corpus)
 	}
-	return prompts, entries, err
+	if strings.EqualFold(filepath.Ext(f.Corpus), ".parquet") {
+		if prompts, err = analysis.ReadCorpus(f.Corpus); err != nil {
+			err = usage("--corpus: %w (a .parquet must be a corpus that tracer prompts has written)", err)
+		}
+		return prompts, nil, err
+	}
+	if entries, err = readEntries(f.Corpus); err != nil {
+		err = f.refused(err)
+	}
+	return nil, entries, err
+}
+
+// refused is the error of a file that holds what cannot be made into prompts.
+func (f *corpusFlags) refused(err error) error {
+	if e, ok := errors.AsType[*corpus.LineError](err); ok {
+		return usage("--corpus: %s:%d: %s", f.Corpus, e.Line, e.What)
+	}
+	return err
 }
 
 // readEntries reads a CSV or JSONL file.
@@ -132,35 +159,27 @@ func readEntries(path string) ([]corpus.Entry, error) {
 	case ".jsonl", ".ndjson":
 		read = corpus.ReadJSONL
 	default:
-		return nil, fmt.Errorf("%s is neither .parquet, .csv nor .jsonl; name it by what it is", path)
+		return nil, usage("--corpus: %s is neither .parquet, .csv nor .jsonl; name it by what it is", path)
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, usage("--corpus: %w; name a file that you may read", err)
 	}
 	defer file.Close() //nolint:errcheck // read only
-	entries, err := read(file)
-	if e, ok := errors.AsType[*corpus.LineError](err); ok {
-		return nil, fmt.Errorf("%s:%d: %s", path, e.Line, e.What)
-	}
-	return entries, err
+	return read(file)
 }
 
-// chosen are the prompts that the flags ask for, of a file that may hold more.
-func (f *corpusFlags) chosen(prompts []schema.Prompt) []schema.Prompt {
-	type group struct {
-		workload schema.Workload
-		size     int32
-	}
-	kept := map[group]int{}
-	return slices.DeleteFunc(prompts, func(p schema.Prompt) bool {
-		g := group{p.Workload, p.TargetTokens}
-		if len(f.Workload) > 0 && !slices.Contains(f.Workload, string(p.Workload)) ||
-			len(f.Sizes) > 0 && !slices.Contains(f.Sizes, int(p.TargetTokens)) ||
+// chosen says of one prompt after another whether the flags ask for it, of a file that may hold more.
+func (f *corpusFlags) chosen() func(w schema.Workload, tokens int) bool {
+	kept := map[size]int{}
+	return func(w schema.Workload, tokens int) bool {
+		g := size{w, int32(tokens)}
+		if len(f.Workload) > 0 && !slices.Contains(f.Workload, string(w)) ||
+			len(f.Sizes) > 0 && !slices.Contains(f.Sizes, tokens) ||
 			f.Prompts != nil && kept[g] >= *f.Prompts {
-			return true
+			return false
 		}
 		kept[g]++
-		return false
-	})
+		return true
+	}
 }

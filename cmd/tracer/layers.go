@@ -26,10 +26,11 @@ const (
 type layers struct {
 	dotEnv map[string]string
 	yaml   map[string]any
+	found  map[string]bool // flags that were set here and not on the command line
 }
 
 func readLayers() (*layers, error) {
-	l := &layers{}
+	l := &layers{found: map[string]bool{}}
 	var err error
 	if l.dotEnv, err = godotenv.Read(dotEnvFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s cannot be read as KEY=value lines; mend or remove it", dotEnvFile) // its lines may be secrets
@@ -76,24 +77,30 @@ func (l *layers) Resolve(_ *kong.Context, path *kong.Path, flag *kong.Flag) (any
 	if node := path.Node(); node != nil && node.Name == "sim" { // its --gpu and --model are other things than collect's
 		return nil, nil //nolint:nilnil // kong's way to say that the flag is not set
 	}
-	name := "TRACER_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+	v := l.find(flag.Name)
+	l.found[flag.Name] = v != nil
+	return v, nil
+}
+
+func (l *layers) find(flag string) any {
+	name := "TRACER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 	if v, ok := os.LookupEnv(name); ok {
-		return v, nil
+		return v
 	}
 	if v, ok := l.dotEnv[name]; ok {
-		return v, nil
+		return v
 	}
-	switch v := l.yaml[flag.Name].(type) {
+	switch v := l.yaml[flag].(type) {
 	case nil:
-		return nil, nil //nolint:nilnil // kong's way to say that the flag is not set
+		return nil
 	case []any:
 		parts := make([]string, len(v))
 		for i, p := range v {
 			parts[i] = fmt.Sprint(p)
 		}
-		return strings.Join(parts, ","), nil
+		return strings.Join(parts, ",")
 	default:
-		return fmt.Sprint(v), nil
+		return fmt.Sprint(v)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/internal/tokens"
+	"github.com/llm-tracer/tracer/nebula/author"
 	"github.com/llm-tracer/tracer/nebula/corpus"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -232,8 +233,21 @@ func TestAnInterruptedWritingKeepsItsAnswers(t *testing.T) {
 func TestAModelThatRepeatsItselfIsToldAfterAFewTries(t *testing.T) {
 	s := startOpenWebUI(t, func(s *openWebUI) { s.parrot = true })
 	out, _ := writing(t, s, t.TempDir()).CombinedOutput()
-	if requests, _, _ := s.seen(); !bytes.Contains(out, []byte("gave 4 different questions the same answer; choose another model")) || requests > 20 {
+	if requests, _, _ := s.seen(); !bytes.Contains(out, []byte("gave 4 different questions the same answer; choose another model; or another seed, since ")) || !bytes.Contains(out, []byte("answers.jsonl keeps its answers")) || requests > 20 {
 		t.Errorf("%d requests: %s", requests, out)
+	}
+}
+
+func TestProgressBeyondThePlanIsNoFractionOfIt(t *testing.T) {
+	cost := author.Cost{Requests: 3}
+	for asked, want := range map[int64]string{
+		0: "0 of about 3 answers, 50 tokens, some time left",
+		2: "2 of about 3 answers, 50 tokens, 5s left",
+		8: "8 answers, about 3 were planned, 50 tokens, some time left",
+	} {
+		if got := writingProgress(asked, 50, cost, 10*time.Second); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

@@ -64,12 +64,10 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 		return usage("--out is empty; name a folder")
 	case c.Corpus != "" && c.Source == corpus.SourceNebula:
 		return usage("--corpus with --source nebula: the prompts are in the file already; leave one of them out")
-	case c.DryRun && c.Source == corpus.SourceNebula:
-		return c.printCost(t, spec)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	counter, err := c.counter(ctx, l)
+	counter, err := c.counter(ctx, t, l)
 	if err != nil {
 		return err
 	}
@@ -77,6 +75,9 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 		if err := corpus.Check(ctx, spec, counter); err != nil {
 			return notMade(err)
 		}
+	}
+	if c.DryRun && c.Source == corpus.SourceNebula {
+		return c.printCost(t, spec)
 	}
 	made, note, err := c.write(ctx, t, l, counter, spec)
 	if ctx.Err() != nil {
@@ -88,6 +89,11 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	if note != "" {
 		fmt.Fprintln(t.err, note)
 	}
+	if _, served := counter.(serverCounter); c.Corpus != "" && (served || c.Tokenizer != "") {
+		if err := recount(ctx, t, made, counter); err != nil {
+			return err
+		}
+	}
 	if c.DryRun {
 		return c.report(t, made, "")
 	}
@@ -98,22 +104,52 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	return c.report(t, made, path)
 }
 
-// counter is the traced server's own where one is named, else one of ours.
-func (c *prompts) counter(ctx context.Context, l *layers) (corpus.Counter, error) {
+// recount has the prompts of a stored corpus counted by whoever was named for it; their texts stay as they are.
+func recount(ctx context.Context, t *terminal, made []schema.Prompt, counter corpus.Counter) error {
+	if !slices.ContainsFunc(made, func(p schema.Prompt) bool { return p.Tokenizer != counter.Name() }) {
+		return nil
+	}
+	if err := corpus.Recount(ctx, made, counter); err != nil {
+		return err
+	}
+	if misfits, furthest := corpus.Misfits(made); misfits > 0 {
+		fmt.Fprintf(t.err, "%d prefill prompts are not their size by %s, the furthest by %+d tokens\n", misfits, counter.Name(), furthest)
+	}
+	return nil
+}
+
+// counter is the traced server's own where one is named, else one of ours. A server that only the configuration names, for
+// other commands perhaps, can be done without.
+func (c *prompts) counter(ctx context.Context, t *terminal, l *layers) (corpus.Counter, error) {
 	if c.Tokenizer != "" || c.Endpoint == "" || c.Endpoint == "sim" {
 		return c.localCounter()
 	}
+	server, err := c.server(ctx, l)
+	if err == nil {
+		return server, nil
+	}
+	if !l.found["endpoint"] || ctx.Err() != nil {
+		return nil, err
+	}
+	local, localErr := c.localCounter()
+	if localErr == nil {
+		fmt.Fprintf(t.err, "%s counts instead of the server that the environment, .env or tracer.yaml names as endpoint: %v\n", local.Name(), err)
+	}
+	return local, localErr
+}
+
+func (c *prompts) server(ctx context.Context, l *layers) (serverCounter, error) {
 	key, err := l.key(c.APIKeyFile)
 	if err != nil {
-		return nil, err
+		return serverCounter{}, err
 	}
 	client, _, err := connectTo(ctx, nebula.Config{Endpoint: c.Endpoint, Key: key, Model: c.Model}, "--endpoint", "--model")
 	if err != nil {
-		return nil, err
+		return serverCounter{}, err
 	}
 	server, counts := client.Tokenizer()
 	if !counts {
-		return nil, environment(fmt.Errorf("%s counts no tokens on request; leave --endpoint out, or give the model's tokenizer.json with --tokenizer", client.Endpoint()))
+		return serverCounter{}, environment(fmt.Errorf("%s counts no tokens on request; leave --endpoint out, or give the model's tokenizer.json with --tokenizer", client.Endpoint()))
 	}
 	return serverCounter{server}, nil
 }
@@ -194,18 +230,18 @@ func (l *layers) lookup(name string) string {
 }
 
 func (c *prompts) printCost(t *terminal, spec corpus.Spec) error {
-	store := new(author.Store)
-	if _, err := os.Stat(c.store()); err == nil {
-		if store, err = author.Open(c.store()); err != nil {
-			return environment(err)
-		}
-		defer store.Close() //nolint:errcheck // only read
+	store, err := author.Peek(c.store())
+	if err != nil {
+		return environment(err)
+	}
+	if c.Writer == "" && store.Len() > 0 {
+		fmt.Fprintf(t.err, "without --writer none of the %d answers in %s is taken into account\n", store.Len(), c.store())
 	}
 	cost := author.New(nil, c.Writer, spec.Seed, store).Cost(spec)
 	if c.JSON {
 		return json.NewEncoder(t.out).Encode(cost)
 	}
-	_, err := fmt.Fprintf(t.out, "requests  about %d, at most %d at once; %d answers are stored already\ntokens    about %d in and %d out, never more than %d out\n",
+	_, err = fmt.Fprintf(t.out, "requests  about %d, at most %d at once; %d answers are stored already\ntokens    about %d in and %d out, never more than %d out\n",
 		cost.Requests, corpus.Workers, cost.Stored, cost.Input, cost.Output, cost.Most)
 	return err
 }
@@ -241,11 +277,18 @@ func (t *terminal) showWriting(m *author.Model, cost author.Cost) (end func()) {
 	began := time.Now()
 	return t.repeat(func() string {
 		asked, used := m.Asked()
-		left := "some time"
-		if asked > 0 {
-			per := time.Since(began) / time.Duration(asked)
-			left = (per * time.Duration(max(0, int64(cost.Requests)-asked))).Round(time.Second).String()
-		}
-		return fmt.Sprintf("%d of about %d answers, %d tokens, %v left", asked, cost.Requests, used, left)
+		return writingProgress(asked, used, cost, time.Since(began))
 	})
+}
+
+// writingProgress is one line of it. Short answers are asked to go on, so there may be more than were planned.
+func writingProgress(asked, used int64, cost author.Cost, spent time.Duration) string {
+	planned, left := int64(cost.Requests), "some time"
+	if asked > planned {
+		return fmt.Sprintf("%d answers, about %d were planned, %d tokens, %s left", asked, planned, used, left)
+	}
+	if asked > 0 {
+		left = (spent / time.Duration(asked) * time.Duration(planned-asked)).Round(time.Second).String()
+	}
+	return fmt.Sprintf("%d of about %d answers, %d tokens, %s left", asked, planned, used, left)
 }

@@ -136,12 +136,20 @@ func (t *trace) ready(ctx context.Context) error {
 	cfg.ContextTokens, cfg.MaxContext = nebula.ContextFor(t.pointers(t.warmup, t.prompts)), longest.V
 	cfg.Reopen = openings.Reopen
 	t.record.CorpusID, t.record.Tokenizer = corpus.Hash(t.corpus), counter.Name()
-	if t.record.Template, err = t.template(ctx, cfg, counter, openings); err != nil {
+	own := true // the model's own tokenizer: every count is held against it
+	if local, ok := counter.(*tokens.Tokenizer); ok {
+		own = local.FromFile()
+	}
+	var unknown string
+	if t.record.Template, unknown, err = t.template(ctx, cfg, counter, openings); err != nil {
 		return err
 	}
 	limit.template = t.record.Template.V
-	if local, ok := counter.(*tokens.Tokenizer); !ok || local.FromFile() {
-		cfg.Template = t.record.Template // the model's own tokenizer: every count is held against it
+	if own {
+		cfg.Template = t.record.Template
+	}
+	if own && unknown != "" {
+		fmt.Fprintf(t.err, "what the chat template adds is unknown, so only gross cuts of prompts will be noticed: %s\n", unknown)
 	}
 	if err := limit.check(t.prompts); err != nil {
 		return err
@@ -172,23 +180,28 @@ func (t *trace) makeRequests(ctx context.Context, limit contextLimit, s corpus.S
 	return nil
 }
 
-// template asks one short question and gives what the server counts beyond its text; absent where that cannot be told. A
-// server that fails at it will fail at the first prompt, and be reported there.
-func (t *trace) template(ctx context.Context, cfg nebula.Config, counter corpus.Counter, openings *corpus.Openings) (none schema.Opt[int32], err error) {
+// template asks one short question and gives what the server counts beyond its text, or why that cannot be told. A server
+// that fails at it will fail at the first prompt, and be reported there.
+func (t *trace) template(ctx context.Context, cfg nebula.Config, counter corpus.Counter, openings *corpus.Openings) (added schema.Opt[int32], unknown string, err error) {
 	client, err := nebula.New(cfg)
 	if err != nil {
-		return none, err
+		return added, "", err
 	}
 	text := openings.Sentence() + " " + corpus.Instruction
 	n, err := counter.Count(ctx, text)
 	if err != nil {
-		return none, err
+		return added, "", err
 	}
-	span := client.Send(ctx, &schema.Prompt{ID: "template", Text: text, TextTokens: int32(n), MaxTokens: corpus.MaxAnswer}, nebula.Call{RequestID: t.RunID + "-template"}).Span
-	if span.ErrorType != "" || !span.InputTokens.OK || span.InputTokens.V < span.TextTokens {
-		return none, nil
+	span := client.Ask(ctx, &schema.Prompt{ID: "template", Text: text, TextTokens: int32(n), MaxTokens: corpus.MaxAnswer}, nebula.Call{RequestID: t.RunID + "-template"}, nil).Span
+	switch {
+	case span.ErrorType != "":
+		return added, "the question for it failed: " + span.ErrorType + ": " + span.ErrorMessage, nil
+	case !span.InputTokens.OK:
+		return added, "the server does not say how many tokens a prompt has", nil
+	case span.InputTokens.V < span.TextTokens:
+		return added, fmt.Sprintf("the server counts %d tokens in a text of %d", span.InputTokens.V, span.TextTokens), nil
 	}
-	return schema.Some(span.InputTokens.V - span.TextTokens), nil
+	return schema.Some(span.InputTokens.V - span.TextTokens), "", nil
 }
 
 // contextLimit is how much the model can read and write in one request.

@@ -2,6 +2,7 @@ package tokens
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -156,8 +157,11 @@ type bpe struct {
 func newBPE(f *hfFile) (*bpe, error) {
 	m := &f.Model
 	b := &bpe{rank: make(map[[2]string]int, len(m.Merges)), byteFallback: m.ByteFallback, ignoreMerges: m.IgnoreMerges, fuseUnknown: m.FuseUnknown}
-	if err := json.Unmarshal(m.Vocab, &b.vocabulary); err != nil || len(b.vocabulary) == 0 {
+	if err := json.Unmarshal(m.Vocab, &b.vocabulary); err != nil {
 		return nil, fmt.Errorf("its vocabulary cannot be read: %w", err)
+	}
+	if len(b.vocabulary) == 0 {
+		return nil, errors.New("its vocabulary is empty; take the file that lies beside the served model's weights")
 	}
 	for i, raw := range m.Merges {
 		var pair [2]string

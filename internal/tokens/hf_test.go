@@ -44,7 +44,7 @@ func TestTokenizerFilesThatCannotBeCountedAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ contents, want string }{
 		"words.json":      {`{"model":{"type":"Unigram"}}`, `its model is "Unigram"`},
 		"torn.json":       {`{"model":`, "it is no tokenizer.json"},
-		"empty.json":      {`{"model":{"type":"BPE","vocab":{}}}`, "its vocabulary cannot be read"},
+		"empty.json":      {`{"model":{"type":"BPE","vocab":{}}}`, "its vocabulary is empty; take the file"},
 		"merge.json":      {`{"model":{"type":"BPE","vocab":{"a":0},"merges":["ab"]}}`, "its merge 0 is no pair"},
 		"normalizer.json": {`{"normalizer":{"type":"Lowercase"},"model":{"type":"BPE","vocab":{"a":0}}}`, "its normalizer Lowercase is not read"},
 		"step.json":       {`{"pre_tokenizer":{"type":"Punctuation"},"model":{"type":"BPE","vocab":{"a":0}}}`, "its pre-tokenizer Punctuation"},

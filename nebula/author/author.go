@@ -71,7 +71,7 @@ func (m *Model) Write(ctx context.Context, s corpus.Slot, need int) (corpus.Text
 		text.Body = strings.TrimSpace(text.Body + " " + p.Text)
 		text.CreatedUnixMS = max(text.CreatedUnixMS, p.CreatedMS)
 	}
-	return text, fmt.Errorf("%s writes too little: %d answers gave %d of %d tokens; choose another model", m.name, 3*planned+3, tokens.Count(text.Body), need)
+	return text, fmt.Errorf("%s writes too little: %d answers gave %d of %d tokens; %s", m.name, 3*planned+3, tokens.Count(text.Body), need, m.anew())
 }
 
 // passage is one section: the stored answer, or a new one that no other question got.
@@ -89,7 +89,12 @@ func (m *Model) passage(ctx context.Context, s corpus.Slot, section int) (Passag
 			return p, nil
 		}
 	}
-	return Passage{}, fmt.Errorf("%s gave %d different questions the same answer; choose another model", m.name, triesRepeated)
+	return Passage{}, fmt.Errorf("%s gave %d different questions the same answer; %s", m.name, triesRepeated, m.anew())
+}
+
+// anew is what to do about answers that will not do: as they are stored, the same questions are not asked again.
+func (m *Model) anew() string {
+	return fmt.Sprintf("choose another model; or another seed, since %s keeps its answers", m.store.file.Name())
 }
 
 // question is one request for a section.
@@ -187,6 +192,9 @@ type Cost struct {
 // Cost says what the prefill texts of a spec would take, beyond what is stored.
 func (m *Model) Cost(spec corpus.Spec) Cost {
 	var c Cost
+	if !slices.Contains(spec.Workloads, schema.WorkloadPrefill) {
+		return c
+	}
 	for _, size := range spec.Sizes {
 		if !corpus.Authored(size) {
 			continue

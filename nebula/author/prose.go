@@ -7,6 +7,7 @@ import (
 
 var (
 	thinking = regexp.MustCompile(`(?s)<think>.*?(</think>|$)`)
+	thought  = regexp.MustCompile(`(?s)^.*</think>`) // where the chat template has opened it
 	heading  = regexp.MustCompile(`(?m)^\s*(#+\s.*|[-*_]{3,}\s*)$`)
 	bullet   = regexp.MustCompile(`(?m)^\s*([-*•]|\d+[.)])\s+`)
 	emphasis = regexp.MustCompile("[*_`]{1,3}")
@@ -14,7 +15,7 @@ var (
 
 // prose is an answer's running text: without formatting, on one line, up to its last full sentence.
 func prose(answer string) string {
-	for _, markup := range []*regexp.Regexp{thinking, heading, bullet, emphasis} {
+	for _, markup := range []*regexp.Regexp{thinking, thought, heading, bullet, emphasis} {
 		answer = markup.ReplaceAllString(answer, "")
 	}
 	answer = strings.Join(strings.Fields(answer), " ")

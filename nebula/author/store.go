@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,8 +28,7 @@ type Passage struct {
 }
 
 // Store keeps answers in a file of JSON lines that only grows. An answer is there once add has returned: the file is
-// synced. A line that was being written when the machine or the process died is dropped by the next Open. The zero Store
-// is empty and cannot be added to.
+// synced. A line that was being written when the machine or the process died is dropped by the next Open.
 type Store struct {
 	mu       sync.Mutex
 	file     *os.File
@@ -61,22 +61,43 @@ func (s *Store) read(path string) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
-	whole := bytes.LastIndexByte(data, '\n') + 1
+	whole, err := s.parse(path, data)
+	if err == nil && whole < len(data) {
+		if err = s.file.Truncate(int64(whole)); err != nil {
+			err = fmt.Errorf("mending %s: %w", path, err)
+		}
+	}
+	return err
+}
+
+// Peek reads what a store holds now, whoever writes it, and leaves the file alone. Nothing can be added to the result; it
+// is empty where there is no file.
+func Peek(path string) (*Store, error) {
+	s := &Store{passages: map[string]Passage{}, texts: map[string]bool{}}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the store of answers: %w", err)
+	}
+	_, err = s.parse(path, data)
+	return s, err
+}
+
+// parse keeps the answers of all whole lines, and says how many bytes those are.
+func (s *Store) parse(path string, data []byte) (whole int, err error) {
+	whole = bytes.LastIndexByte(data, '\n') + 1
 	number := 0
 	for line := range bytes.Lines(data[:whole]) {
 		number++
 		var p Passage
 		if err := json.Unmarshal(line, &p); err != nil || p.Key == "" || p.Text == "" {
-			return fmt.Errorf("%s:%d: no stored answer; remove that line to have it asked for again", path, number)
+			return whole, fmt.Errorf("%s:%d: no stored answer; remove that line to have it asked for again", path, number)
 		}
 		s.keep(p)
 	}
-	if whole < len(data) {
-		if err := s.file.Truncate(int64(whole)); err != nil {
-			return fmt.Errorf("mending %s: %w", path, err)
-		}
-	}
-	return nil
+	return whole, nil
 }
 
 func (s *Store) keep(p Passage) {

@@ -55,6 +55,9 @@ func TestAStoreIsReadUpToItsTornLineAndRefusedAtABadOne(t *testing.T) {
 	if err != nil || s.Len() != 1 {
 		t.Fatalf("%v", err)
 	}
+	if peeked, err := Peek(path); err != nil || peeked.Len() != 1 { // while another has it
+		t.Errorf("peeking: %v", err)
+	}
 	if _, err := s.add(Passage{Key: "c", Text: "Three."}); err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +66,17 @@ func TestAStoreIsReadUpToItsTornLineAndRefusedAtABadOne(t *testing.T) {
 		t.Fatalf("after the torn line: %v", err)
 	}
 	s.Close()
+	const torn = whole + `{"key":"b","te`
+	write(torn)
+	if peeked, err := Peek(path); err != nil || peeked.Len() != 1 {
+		t.Errorf("peeking: %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || string(after) != torn {
+		t.Errorf("peeking left %q, %v", after, err)
+	}
+	if none, err := Peek(path + ".none"); err != nil || none.Len() != 0 {
+		t.Errorf("peeking at nothing: %v", err)
+	}
 	write(whole + "not JSON\n" + whole)
 	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), path+":2: no stored answer; remove that line") {
 		t.Errorf("a bad line: %v", err)
@@ -93,8 +107,9 @@ func TestProseIsPlainTextUpToItsLastSentence(t *testing.T) {
 		"One. Two!": "One. Two!",
 		"## Title\n\nOne **bold** word.\n\n- First. \n2) Second.\n---\nCut of": "One bold word. First. Second.",
 		"<think>hm. well.</think>He said \"yes.\" And th":                      "He said \"yes.\"",
-		"<think>it never ends.": "",
-		"One\n line.\tTwo.":     "One line. Two.",
+		"hm. well.</think>\nIt was.":                                           "It was.",
+		"<think>it never ends.":                                                "",
+		"One\n line.\tTwo.":                                                    "One line. Two.",
 	} {
 		if got := prose(answer); got != want {
 			t.Errorf("%q becomes %q, want %q", answer, got, want)

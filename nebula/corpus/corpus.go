@@ -103,11 +103,14 @@ func Build(ctx context.Context, spec Spec, counter Counter, author Author) ([]sc
 }
 
 // SpecError is a corpus that cannot be made as it was asked for.
-type SpecError struct{ what string }
+type SpecError struct {
+	what string
+	slot Slot // whose prompt it is; the zero Slot where it is no one's
+}
 
 func (e *SpecError) Error() string { return e.what }
 
-func refused(format string, args ...any) error { return &SpecError{fmt.Sprintf(format, args...)} }
+func refused(format string, args ...any) error { return &SpecError{what: fmt.Sprintf(format, args...)} }
 
 // Check says whether a spec can be built, without building it.
 func Check(ctx context.Context, spec Spec, counter Counter) error {

@@ -123,11 +123,17 @@ func ReadJSONL(r io.Reader) ([]Entry, error) {
 				Prompt   *string         `json:"prompt"`
 				Workload schema.Workload `json:"workload"`
 			}
+			if !utf8.Valid(line) {
+				return nil, wrong(number, "the line is not UTF-8 text; convert the file")
+			}
 			if err := json.Unmarshal(line, &object); err != nil {
-				return nil, wrong(number, `no JSON object such as {"size":100,"prompt":"…"}: %v`, err)
+				return nil, wrong(number, `no JSON object such as {"size":100,"prompt":"…"}: %s`, notObject(err))
 			}
 			if object.Size == nil || object.Prompt == nil {
 				return nil, wrong(number, `size or prompt is missing; write {"size":100,"prompt":"…"}`)
+			}
+			if replaced(line, *object.Prompt) {
+				return nil, wrong(number, `the prompt holds half a character (a lone \ud800 to \udfff); write both halves, or the character itself`)
 			}
 			if entries, err = appendEntry(entries, Entry{number, *object.Size, *object.Prompt, object.Workload}); err != nil {
 				return nil, err
@@ -137,6 +143,25 @@ func ReadJSONL(r io.Reader) ([]Entry, error) {
 			return some(entries)
 		}
 	}
+}
+
+// notObject is what is wrong with a line, without the names of this program's types.
+func notObject(err error) string {
+	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case e.Field == "":
+		return "its value is of type " + e.Value
+	default:
+		return e.Field + " is of type " + e.Value
+	}
+}
+
+// replaced says whether reading the line put replacement characters into a text that the line does not have.
+func replaced(line []byte, text string) bool {
+	own := bytes.Count(line, []byte("\ufffd")) + bytes.Count(bytes.ToLower(line), []byte(`\ufffd`))
+	return strings.Count(text, "\ufffd") > own
 }
 
 func some(entries []Entry) ([]Entry, error) {
@@ -178,17 +203,23 @@ func (a fileAuthor) Write(_ context.Context, s Slot, _ int) (Text, error) {
 	return Text{Body: a[s]}, nil
 }
 
+// ByBuiltin counts the texts of a file that the built-in author had a part in.
+type ByBuiltin struct {
+	Grown    int // it wrote the rest
+	Replaced int // nothing of the file's is left
+}
+
 // FromEntries makes prompts of a file's texts. Prefill texts are brought to exactly their size, with an opening before
 // and the instruction after them; decode texts are sent as they are, and their size is the answer's. Texts that are much
-// too short are grown by the built-in author: grown says how many.
-func FromEntries(ctx context.Context, entries []Entry, spec Spec, counter Counter) (prompts []schema.Prompt, grown int, err error) {
-	texts, slots := fileAuthor{}, []Slot(nil)
+// too short are grown by the built-in author, and sizes without room for a text get one of its own.
+func FromEntries(ctx context.Context, entries []Entry, spec Spec, counter Counter) (prompts []schema.Prompt, by ByBuiltin, err error) {
+	texts, lines, slots := fileAuthor{}, map[Slot]int{}, []Slot(nil)
 	prefills, decodes := map[int]int{}, map[int]int{}
 	for _, e := range entries {
 		if e.Workload == schema.WorkloadPrefill {
 			slot := Slot{e.Size, prefills[e.Size]}
 			prefills[e.Size]++
-			texts[slot] = e.Prompt
+			texts[slot], lines[slot] = e.Prompt, e.Line
 			slots = append(slots, slot)
 			continue
 		}
@@ -200,17 +231,23 @@ func FromEntries(ctx context.Context, entries []Entry, spec Spec, counter Counte
 		}
 		n, err := counter.Count(ctx, p.Text)
 		if err != nil {
-			return nil, 0, err
+			return nil, by, err
 		}
 		seal(&p, e.Size, decodes[e.Size], n, counter)
 		decodes[e.Size]++
 		prompts = append(prompts, p)
 	}
 	made, err := prefill(ctx, spec.Seed, slots, counter, texts)
+	if e, ok := errors.AsType[*SpecError](err); ok && lines[e.slot] > 0 {
+		err = wrong(lines[e.slot], "%s", e.what)
+	}
 	for i := range made {
-		if len(strings.Fields(texts[slots[i]]))+16 < len(strings.Fields(made[i].Text)) { // opening, instruction and fillers
-			grown++
+		switch {
+		case made[i].Source == SourceBuiltin:
+			by.Replaced++
+		case len(strings.Fields(texts[slots[i]]))+16 < len(strings.Fields(made[i].Text)): // opening, instruction and fillers
+			by.Grown++
 		}
 	}
-	return append(prompts, made...), grown, err
+	return append(prompts, made...), by, err
 }

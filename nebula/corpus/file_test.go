@@ -53,11 +53,13 @@ func TestBadFilesAreRefusedByLineAndMend(t *testing.T) {
 		"binary":         {"size,prompt\n5,a\x00b\n", "line 2: the prompt is not UTF-8"},
 		"latin":          {"size,prompt\n5,caf\xe9\n", "line 2: the prompt is not UTF-8"},
 		"workload":       {"size,workload,prompt\n5,train,a\n", `line 2: no workload "train"`},
-		"object":         {"{\"size\":5,\"prompt\":\"a\"}\n[1]\n", "line 2: no JSON object"},
+		"object":         {"{\"size\":5,\"prompt\":\"a\"}\n[1]\n", "line 2: no JSON object such as {\"size\":100,\"prompt\":\"…\"}: its value is of type array"},
 		"torn":           {"{\"size\":5,\"pro", "line 1: no JSON object"},
 		"missing":        {"{\"size\":5}\n", "line 1: size or prompt is missing"},
-		"size is text":   {"{\"size\":\"5\",\"prompt\":\"a\"}\n", "line 1: no JSON object"},
+		"size is text":   {"{\"size\":\"5\",\"prompt\":\"a\"}\n", "line 1: no JSON object such as {\"size\":100,\"prompt\":\"…\"}: size is of type string"},
 		"only blank":     {"\n\n", "line 1: there are no prompts"},
+		"Latin JSON":     {"{\"size\":5,\"prompt\":\"caf\xe9\"}\n", "line 1: the line is not UTF-8"},
+		"half":           {"{\"size\":5,\"prompt\":\"\\ufffd \\ud83d\"}\n", "line 1: the prompt holds half a character"},
 		"JSON too large": {"{\"size\":99999999,\"prompt\":\"a\"}\n", "line 1: size 99999999 is not between"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,9 +104,9 @@ func wellRead(t *testing.T, read func(io.Reader) ([]Entry, error), data []byte) 
 
 func TestATextWithoutSpacesIsCutToo(t *testing.T) {
 	entries := []Entry{{1, 150, strings.Repeat("古い渡し船は夜明け前に出た。", 40), schema.WorkloadPrefill}}
-	prompts, grown, err := FromEntries(t.Context(), entries, Spec{Seed: 1}, tokens.Default())
-	if err != nil || grown > 0 || prompts[0].TextTokens != 150 || tokens.Count(prompts[0].Text) != 150 {
-		t.Fatalf("%+v, %d grown, %v", prompts, grown, err)
+	prompts, by, err := FromEntries(t.Context(), entries, Spec{Seed: 1}, tokens.Default())
+	if err != nil || by.Grown > 0 || prompts[0].TextTokens != 150 || tokens.Count(prompts[0].Text) != 150 {
+		t.Fatalf("%+v, %d grown, %v", prompts, by, err)
 	}
 	if english := len(strings.Fields(prompts[0].Text)); english > 20 {
 		t.Errorf("filled up with English: %q", prompts[0].Text)
@@ -121,9 +123,9 @@ func TestTextsOfAFileAreBroughtToTheirSize(t *testing.T) {
 		{5, 40, "Tell me of the sea.", schema.WorkloadDecode},
 	}
 	for _, counter := range []Counter{tokens.Default(), vocabulary(t, "llama2")} {
-		prompts, grown, err := FromEntries(t.Context(), entries, Spec{Seed: 1, ExactLength: true}, counter)
-		if err != nil || len(prompts) != 5 || grown != 1 {
-			t.Fatalf("%d prompts, %d grown, %v", len(prompts), grown, err)
+		prompts, by, err := FromEntries(t.Context(), entries, Spec{Seed: 1, ExactLength: true}, counter)
+		if err != nil || len(prompts) != 5 || by != (ByBuiltin{Grown: 1}) {
+			t.Fatalf("%d prompts, %+v, %v", len(prompts), by, err)
 		}
 		byID := map[string]schema.Prompt{}
 		for _, p := range prompts {
@@ -147,5 +149,33 @@ func TestTextsOfAFileAreBroughtToTheirSize(t *testing.T) {
 		if p := byID["prefill-00100-0001"]; !strings.Contains(p.Text, " met. It is short. ") {
 			t.Errorf("%q", p.Text)
 		}
+	}
+}
+
+func TestATextThatDoesNotFitIsNotTakenForTheFiles(t *testing.T) {
+	counter := vocabulary(t, "llama2") // a character of Khmer is three tokens
+	f, err := newFitter(t.Context(), 1, counter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	least := f.tail + f.meeting + shortestSentence
+	prompts, by, err := FromEntries(t.Context(), []Entry{
+		{1, least - 1, "The ferry left.", schema.WorkloadPrefill},
+		{2, least + 1, strings.Repeat("ក", 40), schema.WorkloadPrefill},
+	}, Spec{Seed: 1}, counter)
+	if err != nil || by != (ByBuiltin{Replaced: 2}) {
+		t.Fatalf("%+v, %v", by, err)
+	}
+	for _, p := range prompts {
+		if p.Source != SourceBuiltin || strings.Contains(p.Text, "ferry") || strings.Contains(p.Text, "ក") {
+			t.Errorf("%s: %q", p.Source, p.Text)
+		}
+	}
+}
+
+func TestAReplacementCharacterOfTheFilesOwnIsLeft(t *testing.T) {
+	entries, err := ReadJSONL(strings.NewReader(`{"size":5,"prompt":"\uFFFD and �"}`))
+	if err != nil || entries[0].Prompt != "\ufffd and \ufffd" {
+		t.Errorf("%v, %v", entries, err)
 	}
 }

@@ -136,10 +136,12 @@ func (d *draft) text(words, fillers int) string {
 }
 
 // fit cuts body so that before, what is left of it, fillers and the instruction have size tokens.
-func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body string, size int) (string, error) {
+// kept is how many words of body are left.
+func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body string, size int) (text string, kept int, err error) {
 	d := &draft{before: before, body: body, ends: wordEnds(body), fillers: f.shuffled(teller)}
 	var (
 		floor = 0 // the name stays
+		short int // tokens missing with low words
 		words = int(float64(size-f.tail-2) / f.perWord)
 	)
 	if before != "" {
@@ -152,24 +154,31 @@ func (f *fitter) fit(ctx context.Context, teller *storyteller, before, body stri
 		n, err := f.counter.Count(ctx, text)
 		switch missing := size - n; {
 		case err != nil || missing == 0:
-			return text, err
+			return text, words, err
 		case missing < 0:
 			high = words
 		default:
-			low = words
+			low, short = words, missing
 			if missing > fillMost && words < len(d.ends) && high-low > 1 {
 				break
 			}
 			if text, err := f.fill(ctx, d, words, missing, size); err != nil || text != "" {
-				return text, err
+				return text, words, err
 			}
 			high, low = words, floor // it cannot be filled from here: fewer words may do
 			words--
 			continue
 		}
-		words += int(float64(size-n-2) / f.perWord)
+		if words += int(float64(size-n-2) / f.perWord); words <= low || words >= high {
+			words = low + (high-low)/2 // its words are not like the built-in author's
+		}
 	}
-	return "", refused("no text of exactly %d tokens of %s was found that begins with %.60q; choose another size", size, f.counter.Name(), before+body)
+	if low > floor { // the next word has more tokens than are missing
+		if text, err := f.fill(ctx, d, low, short, size); err != nil || text != "" {
+			return text, low, err
+		}
+	}
+	return "", 0, refused("no text of exactly %d tokens of %s was found that begins with %.60q; choose another size", size, f.counter.Name(), before+body)
 }
 
 // fill adds words of one token each; empty where that does not meet the size.
@@ -196,21 +205,28 @@ func (f *fitter) shuffled(teller *storyteller) []string {
 	return fillers
 }
 
-// ideographs are from here on: scripts that put no spaces between words.
-const ideographs = 0x2E80
+// ideographs are from here on: scripts that put no spaces between words. Others do neither, nor do data: no word is taken
+// to be longer than longestWord, in characters.
+const (
+	ideographs  = 0x2E80
+	longestWord = 16
+)
 
 // wordEnds are the positions where the words of a text end.
 func wordEnds(text string) []int {
 	var ends []int
-	inWord := false
+	length := 0 // of the word so far
 	for i, r := range text {
 		space := r == ' ' || r == '\n' || r == '\t' || r == '\r'
-		if inWord && (space || r >= ideographs) {
+		if length > 0 && (space || r >= ideographs || length == longestWord) {
 			ends = append(ends, i)
+			length = 0
 		}
-		inWord = !space
+		if !space {
+			length++
+		}
 	}
-	if inWord {
+	if length > 0 {
 		ends = append(ends, len(text))
 	}
 	return ends

@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -165,6 +166,75 @@ func TestReopeningKeepsTheSize(t *testing.T) {
 				if !strings.HasSuffix(text, Instruction) && !strings.HasSuffix(text, Story(int(p.TargetTokens), p.Element)) {
 					t.Errorf("%q has lost what it asks for", text)
 				}
+			}
+		})
+	}
+}
+
+// Whatever is in a file has other words than the built-in author's: many tokens each, no spaces, or hardly a letter.
+func TestATextOfAnyKindIsExact(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{
+		"Markdown": string(readme),
+		"German":   "Die Donaudampfschifffahrtsgesellschaft veröffentlichte gestern ihre Geschäftsbedingungen; der Straßenbahnfahrer schwieg. ",
+		"Finnish":  "Epäjärjestelmällistyttämättömyydellänsäkään lentokonesuihkuturbiinimoottoriapumekaanikko ei yllättänyt ketään. ",
+		"Thai":     "เรือข้ามฟากออกเดินทางก่อนรุ่งสางและไม่มีใครบนท่าเรือเห็นมันจากไปในเช้าวันนั้น ",
+		"Python":   "def merge(left, right):\n    return [x for pair in zip(left, right) for x in pair if x is not None]\n\n",
+		"JSON":     `{"id":12345678,"name":"a-b_c","values":[0.125,1e-9,3.14159265358979],"nested":{"x":null,"y":true}} `,
+		"hex":      "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 ",
+	}
+	for kind, text := range texts {
+		for _, name := range []string{"o200k_base", "llama2"} {
+			counter := vocabulary(t, name)
+			var entries []Entry
+			for size := 24; size <= 1100; size += 61 {
+				entries = append(entries, Entry{1, size, strings.Repeat(text, 1+12000/len(text)), schema.WorkloadPrefill})
+			}
+			prompts, _, err := FromEntries(t.Context(), entries, Spec{Seed: 1}, counter)
+			if err != nil {
+				t.Errorf("%s by %s: %v", kind, name, err)
+				continue
+			}
+			for _, p := range prompts {
+				if n, _ := counter.Count(t.Context(), p.Text); n != int(p.TargetTokens) {
+					t.Errorf("%s by %s: %s has %d tokens", kind, name, p.ID, n)
+				}
+			}
+		}
+	}
+}
+
+func TestNoTwoRequestsOfARunAreAlike(t *testing.T) {
+	counter := tokens.Default()
+	spec := usual(1)
+	spec.Sizes, spec.PerSize = []int{10, 11, 50}, 100
+	prompts, err := Build(t.Context(), spec, counter, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]Sending{"every request reopened": {Repeat: 2, Reopen: true}, "repetitions reopened": {Repeat: 2}} {
+		t.Run(name, func(t *testing.T) {
+			if s.Openings, err = NewOpenings(t.Context(), counter, 7); err != nil {
+				t.Fatal(err)
+			}
+			s.Counter = counter
+			requests, err := s.Prepare(t.Context(), prompts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := map[string]string{}
+			for _, p := range Order(requests, 1) {
+				text := p.Text
+				if p.Reopen {
+					text, _, _ = s.Openings.Reopen(text)
+				}
+				if other, twice := seen[text]; twice {
+					t.Errorf("%s and %s are both %q", p.ID, other, text)
+				}
+				seen[text] = p.ID
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/sourcegraph/conc/iter"
@@ -22,13 +23,17 @@ const (
 // without changing a text's size. They may be dealt from several goroutines.
 type Openings struct {
 	names []string
-	next  atomic.Uint64 // of the openings dealt
+	next  atomic.Uint64 // of the sentences dealt
 	line  int           // tokens that an opening sentence on a line of its own adds to a text
+
+	mu       sync.Mutex
+	nextName int
+	sent     map[string]bool // texts that one name opens
 }
 
 // NewOpenings finds names that the counter counts alike. Where their dealing begins follows from the seed.
 func NewOpenings(ctx context.Context, counter Counter, seed uint64) (*Openings, error) {
-	o := &Openings{}
+	o := &Openings{sent: map[string]bool{}}
 	var err error
 	if o.names, err = alike(ctx, counter, words.names); err != nil {
 		return nil, err
@@ -86,23 +91,61 @@ func (o *Openings) sentence(i uint64) string {
 }
 
 // Reopen makes a text begin as no other: the opening of a prefill text is replaced by one of as many tokens, and any other
-// text gets a line before it. It gives the new text, what is new in it, and how many tokens were added.
+// text gets a line before it. It gives the new text, what is new in it, and how many tokens were added. Where the opening
+// is one name, texts differ until all names have been used with what follows.
 func (o *Openings) Reopen(text string) (sent, opening string, added int) {
-	i := o.next.Add(1)
-	sentence := o.sentence(i)
-	ours := strings.HasSuffix(text, Instruction) // and not a file's, which may begin with a name by chance
-	if length := openingLength(text); ours && length > 0 {
-		return sentence + text[length:], sentence, 0
+	if rest, ok := afterName(text); ok {
+		opening = o.name(text, rest)
+		return opening + rest, opening, 0
 	}
-	if name, rest, ok := cutName(text); ours && ok {
-		for name == o.names[i%uint64(len(o.names))] {
-			i = o.next.Add(1)
-		}
-		name = o.names[i%uint64(len(o.names))]
-		return name + rest, name, 0
+	return o.reopen(text, o.Sentence())
+}
+
+// like is a text of as many tokens as Reopen would give, without dealing an opening.
+func (o *Openings) like(text string) (sent string, added int) {
+	if rest, ok := afterName(text); ok {
+		return o.names[0] + rest, 0
+	}
+	sent, _, added = o.reopen(text, o.sentence(0))
+	return sent, added
+}
+
+func (o *Openings) reopen(text, sentence string) (sent, opening string, added int) {
+	if length := openingLength(text); ours(text) && length > 0 {
+		return sentence + text[length:], sentence, 0
 	}
 	return sentence + "\n" + text, sentence, o.line
 }
+
+// name is one that makes a text which was not sent before, or the next where there is none.
+func (o *Openings) name(text, rest string) (name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for range o.names {
+		o.nextName++
+		next := o.names[o.nextName%len(o.names)]
+		if next+rest == text {
+			continue
+		}
+		if name = next; !o.sent[name+rest] {
+			break
+		}
+	}
+	o.sent[name+rest] = true
+	return name
+}
+
+// keep has no text opened with a name become this one, which is sent as it is.
+func (o *Openings) keep(text string) {
+	if _, ok := afterName(text); ok {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.sent[text] = true
+	}
+}
+
+// ours says that a text is no file's, which may begin with a name by chance.
+func ours(text string) bool { return strings.HasSuffix(text, Instruction) }
 
 // openingLength is how long the opening sentence is; 0 where the text has none.
 func openingLength(text string) int {
@@ -118,13 +161,13 @@ func openingLength(text string) int {
 	return end + len(" met.")
 }
 
-// cutName splits a text that begins with a name.
-func cutName(text string) (name, rest string, ok bool) {
+// afterName is what follows the name that is a prefill text's opening.
+func afterName(text string) (rest string, ok bool) {
 	end := strings.IndexAny(text, " .")
-	if end < 0 || !isName(text[:end]) {
-		return "", text, false
+	if end < 0 || !ours(text) || !isName(text[:end]) {
+		return "", false
 	}
-	return text[:end], text[end:], true
+	return text[end:], true
 }
 
 func isName(word string) bool { return slices.Contains(words.names, word) }

@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/llm-tracer/tracer/schema"
@@ -26,7 +27,7 @@ func prefill(ctx context.Context, seed uint64, slots []Slot, counter Counter, au
 	}
 	for _, s := range slots {
 		if err := f.roomFor(number[s.Size], s.Size); err != nil {
-			return nil, err
+			return nil, of(s, err)
 		}
 	}
 	prompts := make([]schema.Prompt, len(slots))
@@ -37,7 +38,7 @@ func prefill(ctx context.Context, seed uint64, slots []Slot, counter Counter, au
 			Source: from.source, WrittenBy: from.WrittenBy, CreatedUnixMS: from.CreatedUnixMS,
 		}
 		seal(&prompts[i], slots[i].Size, slots[i].Number, slots[i].Size, counter)
-		return err
+		return of(slots[i], err)
 	}
 	if err := each(ctx, prompts, func(ctx context.Context, i int) error { return fill(ctx, i, 0) }); err != nil {
 		return nil, err
@@ -55,6 +56,14 @@ func prefill(ctx context.Context, seed uint64, slots []Slot, counter Counter, au
 		existing[prompts[i].Text] = true
 	}
 	return prompts, nil
+}
+
+// of says whose prompt could not be made.
+func of(s Slot, err error) error {
+	if e, ok := errors.AsType[*SpecError](err); ok {
+		e.slot = s
+	}
+	return err
 }
 
 // origin is where the words of a text come from.
@@ -80,7 +89,7 @@ func (f *fitter) write(ctx context.Context, slot Slot, index uint64, attempt int
 			return text, origin{source: SourceBuiltin}, f.check(ctx, text, slot.Size)
 		}
 		body := teller.tell(teller.pick(words.openers), f.wordsFor(room))
-		text, err := f.fit(ctx, &teller, opening+" ", body, slot.Size)
+		text, _, err := f.fit(ctx, &teller, opening+" ", body, slot.Size)
 		return text, origin{source: SourceBuiltin}, err
 	}
 	written, err := author.Write(ctx, slot, room)
@@ -92,7 +101,10 @@ func (f *fitter) write(ctx context.Context, slot Slot, index uint64, attempt int
 	if need := f.wordsFor(room); len(strings.Fields(body)) < need {
 		body = strings.TrimSpace(body + " " + teller.tell(teller.pick(words.openers), need))
 	}
-	text, err := f.fit(ctx, &teller, opening+" ", body, slot.Size)
+	text, kept, err := f.fit(ctx, &teller, opening+" ", body, slot.Size)
+	if kept == 0 { // the author's first word has too many tokens
+		return text, origin{source: SourceBuiltin}, err
+	}
 	return text, origin{author.Source(), written}, err
 }
 
@@ -107,7 +119,8 @@ func (f *fitter) short(ctx context.Context, teller *storyteller, name string, si
 		text := teller.tell(name, room) + " " + Instruction
 		return text, f.check(ctx, text, size)
 	}
-	return f.fit(ctx, teller, "", teller.tell(name, f.wordsFor(room)), size)
+	text, _, err := f.fit(ctx, teller, "", teller.tell(name, f.wordsFor(room)), size)
+	return text, err
 }
 
 // roomFor refuses sizes that hold no instruction, or not enough different texts in the room before it. One token holds a

@@ -22,6 +22,9 @@ func (s Sending) Prepare(ctx context.Context, prompts []schema.Prompt) ([]schema
 	for r := range s.Repeat {
 		for _, p := range prompts {
 			p.Repetition, p.Reopen = int32(s.Sent+r+1), s.Reopen || s.Sent+r > 0
+			if !p.Reopen {
+				s.Openings.keep(p.Text)
+			}
 			all = append(all, p)
 		}
 	}
@@ -29,7 +32,7 @@ func (s Sending) Prepare(ctx context.Context, prompts []schema.Prompt) ([]schema
 		p := &all[i]
 		text, added := p.Text, 0
 		if p.Reopen {
-			text, _, added = s.Openings.Reopen(p.Text)
+			text, added = s.Openings.like(p.Text)
 		}
 		if p.Tokenizer == s.Counter.Name() {
 			p.RunTokens = p.TextTokens + int32(added)
@@ -37,6 +40,16 @@ func (s Sending) Prepare(ctx context.Context, prompts []schema.Prompt) ([]schema
 		}
 		n, err := s.Counter.Count(ctx, text)
 		p.RunTokens = int32(n)
+		return err
+	})
+}
+
+// Recount has prompts counted by this counter instead of the one that they were made with.
+func Recount(ctx context.Context, prompts []schema.Prompt, counter Counter) error {
+	return each(ctx, prompts, func(ctx context.Context, i int) error {
+		p := &prompts[i]
+		n, err := counter.Count(ctx, p.Text)
+		p.TextTokens, p.RunTokens, p.Tokenizer = int32(n), int32(n), counter.Name()
 		return err
 	})
 }
