@@ -28,13 +28,15 @@ build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -fPIC -shared -fvisibility=hidden -Wl,-soname,libnvidia-ml.so.1 \
 		-I"$$(go list -f '{{.Dir}}' github.com/NVIDIA/go-nvml/pkg/nvml)" -o $@ sampler/nvml/fake/*.c -lm -lpthread
 
+# Packages are tested one after another: some keep time, and others keep every core busy.
+
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets
-	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test ./...
+	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test -p 1 ./...
 
 ## test-race: the Go tests under the race detector
 test-race: fakenvml
-	go test -race ./...
+	go test -race -p 1 ./...
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml
