@@ -40,7 +40,7 @@ test-race: fakenvml
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml
-	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test -count=1 -run 'Llama|LLM' -v ./internal/llamacpp ./cmd/tracer
+	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test -count=1 -run 'Llama|LLM|RealServer' -v ./internal/llamacpp ./cmd/tracer
 
 ## snippets: run the README's DuckDB, pandas and polars snippets on a trace
 snippets: build .venv/ready
