@@ -2,7 +2,8 @@
 // reading with its stage and request once every request that could touch it has closed, builds record batches, and
 // writes Parquet parts by gpu, llm and stage, published whole with a manifest last.
 //
-// One goroutine, the one that calls Collect, does all of this; the rings are what it shares with others.
+// One goroutine, the one that calls Collect, does all of this; the rings are what it shares with others. Commit fits the
+// boards' energies side by side.
 package pipeline
 
 import (

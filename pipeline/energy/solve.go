@@ -204,7 +204,7 @@ func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 // tie says how alike the segments of a kind are, by those that the sensor saw whole windows of. Kinds in which it saw too
 // few are taken to be as alike as the others are at most, and no more than the same work ever is.
 func (m *Model) tie() {
-	widest := alikeness * m.noise.jump
+	loosest := alikeness * m.noise.jump
 	for i := range m.kinds[:m.alike] {
 		k := &m.kinds[i]
 		var scatter, n float64
@@ -217,12 +217,12 @@ func (m *Model) tie() {
 		}
 		if k.tied = n >= fewest; k.tied {
 			k.sd = max(math.Sqrt(scatter/n), m.noise.active/2)
-			widest = max(widest, k.sd)
+			loosest = max(loosest, k.sd)
 		}
 	}
 	for i := range m.kinds[:m.alike] {
 		if k := &m.kinds[i]; !k.tied {
-			k.sd = widest
+			k.sd = loosest
 		}
 	}
 }

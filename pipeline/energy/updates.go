@@ -17,7 +17,6 @@ type Update struct {
 type Updates struct {
 	periodNS float64
 	changes  []change
-	seen     bool
 	firstNS  int64
 	lastNS   int64
 	readings int
@@ -40,23 +39,23 @@ func NewUpdates(period time.Duration) *Updates { return &Updates{periodNS: float
 
 // Add takes a reading of the sensor that began and ended at these instants. Readings come in the order of time.
 func (u *Updates) Add(startNS, endNS int64, w float32) {
-	gap := !u.seen || float64(endNS-u.prevNS) > u.periodNS // a period without a reading can hide a value
+	gap := u.readings == 0 || float64(endNS-u.prevNS) > u.periodNS // a period without a reading can hide a value
 	if gap || w != u.prevW {
 		after := endNS - int64(u.periodNS)
-		if u.seen {
+		if u.readings > 0 {
 			after = max(after, u.prevNS)
 		}
 		u.changes = append(u.changes, change{afterNS: after, byNS: endNS, w: w, first: gap})
 	}
-	if !u.seen {
+	if u.readings == 0 {
 		u.firstNS = startNS
 	}
-	u.seen, u.prevNS, u.prevW, u.lastNS = true, startNS, w, endNS
+	u.prevNS, u.prevW, u.lastNS = startNS, w, endNS
 	u.readings++
 }
 
 // Span is from the beginning of the first reading to the end of the last; it reports false where there was none.
-func (u *Updates) Span() (fromNS, toNS int64, ok bool) { return u.firstNS, u.lastNS, u.seen }
+func (u *Updates) Span() (fromNS, toNS int64, ok bool) { return u.firstNS, u.lastNS, u.readings > 0 }
 
 // rarest is how long readings may be apart, as a share of the sensor's period. Rarer ones leave it open which value came
 // when: at nine tenths, prefills of 7 J were given 3.
