@@ -14,7 +14,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/corpus"
-	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -109,7 +109,7 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 	if c.RunID == "" {
 		c.RunID = newRunID()
 	}
-	if err := pipeline.CheckRunID(c.RunID); err != nil {
+	if err := store.CheckRunID(c.RunID); err != nil {
 		return nil, 0, profile, usage("--run-id: %w", err)
 	}
 	if err := c.checkSimulation(); err != nil {
@@ -214,7 +214,7 @@ func newRunID() string {
 }
 
 // report prints what was found, read back from the files just published.
-func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
+func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 	summary, err := analysis.Dataset{Dir: c.Out}.Summarize(m.RunID)
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
@@ -227,7 +227,7 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 			Simulated bool              `json:"simulated"`
 			Status    schema.Status     `json:"status"`
 			Dataset   string            `json:"dataset"`
-			Files     []pipeline.File   `json:"files"`
+			Files     []store.File      `json:"files"`
 			Sampling  []schema.Sampling `json:"sampling"`
 			Query     string            `json:"duckdb_query"`
 		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query})
@@ -247,7 +247,7 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 }
 
 // printHead begins a report.
-func (t *trace) printHead(m *pipeline.Manifest) {
+func (t *trace) printHead(m *store.Manifest) {
 	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, t.Out)
 	if what := t.simulatedParts(); what != "" {
 		fmt.Fprintf(t.out, "SIMULATED %s: these numbers describe no real hardware.\n", what)

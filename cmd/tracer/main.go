@@ -14,7 +14,7 @@ import (
 
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/nebula"
-	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
 // The exit codes. Scripts rely on them.
@@ -117,7 +117,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &coded):
 		return coded.code
-	case errors.Is(err, pipeline.ErrRunExists):
+	case errors.Is(err, store.ErrRunExists):
 		return exitConflict
 	default:
 		return exitFailure
