@@ -77,7 +77,7 @@ func Open(c Config) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		Config:   c,
-		out:      store.Run{Root: c.Dir, Name: c.Run.ID + "-" + schema.Slug(c.Run.Host)},
+		out:      store.Run{Root: c.Dir, Name: store.RunName(c.Run.ID, c.Run.Host)},
 		open:     make([]int64, len(c.Spans)),
 		batch:    make([]schema.Reading, drainRows),
 		parts:    map[partition]*store.Part[schema.Sample]{},
