@@ -23,8 +23,8 @@ type File struct {
 	Path   string
 	Schema *arrow.Schema // with the file's own metadata
 
-	from *os.File
 	file *file.Reader
+	rows *pqarrow.FileReader
 }
 
 // Open reads the footer.
@@ -54,7 +54,7 @@ func Open(path string) (f *File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &File{Path: path, Schema: s, from: from, file: r}, nil
+	return &File{Path: path, Schema: s, file: r, rows: rows}, nil
 }
 
 // rescue turns a panic of the Parquet reader, which is how it meets some damage, into an error.
@@ -117,11 +117,8 @@ func (f *File) Read(columns []string, from, to, batch int64) (b *Batches, err er
 		}
 		row += n
 	}
-	rows, err := pqarrow.NewFileReader(f.file, pqarrow.ArrowReadProperties{BatchSize: batch}, memory.DefaultAllocator)
-	if err != nil {
-		return nil, err
-	}
-	b.from, err = rows.GetRecordReader(context.Background(), leaves, groups)
+	f.rows.Props.BatchSize = max(1, min(batch, b.left))
+	b.from, err = f.rows.GetRecordReader(context.Background(), leaves, groups)
 	return b, err
 }
 

@@ -93,7 +93,7 @@ func (q *requests) judge(r arrow.Record, i int, of *run) request {
 		q.bad("instants", "request %s: its start, first token, last token and end do not follow one another", id)
 	}
 	for name, want := range map[string]schema.Opt[float64]{"ttft_s": span.TTFT(), "tpot_s": span.TPOT(), "latency_s": schema.Some(span.LatencyS())} {
-		if have := f64(name); have.OK != want.OK || math.Abs(have.V-want.V) > 1e-6 {
+		if have := f64(name); have.OK != want.OK || have.OK && math.Abs(have.V-want.V) > 1e-6 {
 			q.bad(name, "request %s: %s is %s, its instants give %s", id, name, number(have), number(want))
 		}
 	}
