@@ -137,7 +137,8 @@ func (f *file) each(ctx context.Context, p *scan.File) error {
 		return err
 	}
 	defer batches.Close()
-	order := newOrder(tableSchema(tableOf(f.path)))
+	order := scan.OrderOf(tableSchema(tableOf(f.path)))
+	var last scan.Keys
 	for ctx.Err() == nil {
 		r, err := batches.Next()
 		if errors.Is(err, io.EOF) {
@@ -147,10 +148,12 @@ func (f *file) each(ctx context.Context, p *scan.File) error {
 		if err != nil {
 			return err
 		}
-		if row := order.broken(r); row >= 0 {
-			f.row += row
-			f.bad("order", "row %d comes after its place: the file is to be sorted by %s", f.row, order.key)
-			f.row -= row
+		keys := order.Of(r)
+		if i := keys.Unsorted(last); i >= 0 {
+			f.bad("order", "row %d comes after its place: the file is to be sorted by %s", f.row+int64(i), strings.Join(order, ", "))
+		}
+		if r.NumRows() > 0 {
+			last = keys.Row(int(r.NumRows()) - 1)
 		}
 		judge.batch(r)
 		f.row += r.NumRows()

@@ -39,6 +39,7 @@ func IsMerged(name string) bool { return strings.HasPrefix(path.Base(name), merg
 type Catalog struct {
 	Runs        map[string]*Manifest // by <run_id>-<host>
 	Compactions []*Compaction
+	Broken      []Broken         // compactions that broke off; of those, Compactions has the ones that are to be finished
 	Unreadable  map[string]error // by path in the dataset
 }
 
@@ -64,6 +65,14 @@ func ReadCatalog(root string) (*Catalog, error) {
 		}
 		if err != nil {
 			c.Unreadable[at] = err
+		}
+	}
+	if c.Broken, err = broken(root); err != nil {
+		return nil, err
+	}
+	for _, b := range c.Broken {
+		if b.Swapped && !slices.ContainsFunc(c.Compactions, func(m *Compaction) bool { return m.ID == b.manifest.ID }) {
+			c.Compactions = append(c.Compactions, b.manifest)
 		}
 	}
 	return c, nil
