@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -79,7 +80,7 @@ func Dataset(ctx context.Context, root, tracer string, done func(Folder)) error 
 		return err
 	}
 	defer held.Close() //nolint:errcheck // a lock
-	if _, err := store.Recover(root, os.RemoveAll); err != nil {
+	if _, err := store.Recover(root, store.Remove); err != nil {
 		return err
 	}
 	plan, err := Plan(root)
@@ -87,7 +88,7 @@ func Dataset(ctx context.Context, root, tracer string, done func(Folder)) error 
 		return err
 	}
 	for _, f := range plan {
-		c := compaction{root: root, tracer: tracer, Folder: f, drop: os.Remove}
+		c := compaction{root: root, tracer: tracer, Folder: f, some: true, drop: store.Remove}
 		if err := c.run(ctx); err != nil {
 			return fmt.Errorf("compacting %s: %w", f.Path, err)
 		}
@@ -96,14 +97,15 @@ func Dataset(ctx context.Context, root, tracer string, done func(Folder)) error 
 	return nil
 }
 
-// Without rewrites the files that hold rows of several runs without the rows of some of them; keep takes what is replaced.
-// The dataset must be reserved.
-func Without(ctx context.Context, root, tracer string, files []store.File, runs []string, keep func(string) error) error {
-	for _, f := range files {
-		c := compaction{root: root, tracer: tracer, Folder: planned(path.Dir(f.Path), []store.File{f}), without: runs, drop: keep}
-		if err := c.run(ctx); err != nil {
-			return fmt.Errorf("taking runs out of %s: %w", f.Path, err)
-		}
+// Without rewrites a file that holds rows of several runs without those of some of them; drop takes the file away. The
+// dataset must be reserved.
+func Without(ctx context.Context, root, tracer string, f store.Merged, runs []string, drop store.Drop) error {
+	c := compaction{root: root, tracer: tracer, Folder: planned(path.Dir(f.Path), []store.File{f.File}), without: runs, drop: drop}
+	for name := range f.Runs {
+		c.some = c.some || !slices.Contains(runs, name)
+	}
+	if err := c.run(ctx); err != nil {
+		return fmt.Errorf("taking runs out of %s: %w", f.Path, err)
 	}
 	return nil
 }
@@ -112,8 +114,9 @@ func Without(ctx context.Context, root, tracer string, files []store.File, runs 
 type compaction struct {
 	root, tracer string
 	Folder
-	without []string           // runs
-	drop    func(string) error // takes away what is replaced
+	without []string // runs
+	some    bool     // rows are left without these
+	drop    store.Drop
 }
 
 func newID() string {
@@ -123,25 +126,22 @@ func newID() string {
 }
 
 func (c *compaction) run(ctx context.Context) error {
-	for _, f := range c.files {
-		if err := c.unchanged(f); err != nil {
-			return err
-		}
-	}
-	id := newID()
-	swap, err := store.BeginSwap(c.root, id)
+	m := store.Compaction{ID: newID(), SchemaVersion: schema.Version, Tracer: c.tracer, Folder: c.Path, Without: c.without, Replaces: c.files}
+	swap, err := store.BeginSwap(c.root, m.ID)
 	if err != nil {
 		return err
 	}
-	made, err := c.rewrite(ctx, swap)
-	if err != nil {
-		return errors.Join(err, swap.Abandon())
+	if c.some {
+		if m.Files, err = c.rewrite(ctx, swap); err != nil {
+			return errors.Join(err, swap.Abandon())
+		}
+	} else if _, err := os.Stat(filepath.Join(c.root, c.files[0].Path)); errors.Is(err, fs.ErrNotExist) {
+		return swap.Forget(&m)
 	}
-	m := store.Compaction{ID: id, SchemaVersion: schema.Version, Tracer: c.tracer, Folder: c.Path, Without: c.without, Replaces: c.files, Files: made}
 	if err := swap.Publish(&m, c.drop); err != nil {
 		return err
 	}
-	for _, f := range made {
+	for _, f := range m.Files {
 		c.After, c.Is = append(c.After, f.Path), c.Is+f.Bytes
 	}
 	return nil
@@ -167,6 +167,11 @@ func (c *compaction) unchanged(f store.File) error {
 }
 
 func (c *compaction) rewrite(ctx context.Context, swap *store.Swap) ([]store.Merged, error) {
+	for _, f := range c.files {
+		if err := c.unchanged(f); err != nil {
+			return nil, err
+		}
+	}
 	table, _, _ := strings.Cut(c.Path, "/")
 	switch table {
 	case schema.Samples.Name:

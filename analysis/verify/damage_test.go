@@ -83,17 +83,10 @@ func rewrite(t *testing.T, dir, file string, change func([]row) []row) {
 	rewriteAs(t, dir, file, func(s *arrow.Schema) *arrow.Schema { return s }, change)
 }
 
-func rewriteAs(t *testing.T, dir, file string, as func(*arrow.Schema) *arrow.Schema, change func([]row) []row) {
+// read gives a file's rows.
+func read(t *testing.T, file string) (rows []row) {
 	t.Helper()
-	body, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	table, err := pqarrow.ReadTable(t.Context(), bytes.NewReader(body), nil, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rows []row
+	table := readTable(t, file)
 	reader := array.NewTableReader(table, 0)
 	for reader.Next() {
 		text, err := reader.Record().MarshalJSON()
@@ -108,6 +101,25 @@ func rewriteAs(t *testing.T, dir, file string, as func(*arrow.Schema) *arrow.Sch
 		}
 		rows = append(rows, some...)
 	}
+	return rows
+}
+
+func readTable(t *testing.T, file string) arrow.Table {
+	t.Helper()
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := pqarrow.ReadTable(t.Context(), bytes.NewReader(body), nil, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func rewriteAs(t *testing.T, dir, file string, as func(*arrow.Schema) *arrow.Schema, change func([]row) []row) {
+	t.Helper()
+	table, rows := readTable(t, file), read(t, file)
 	text, err := json.Marshal(change(rows))
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/llm-tracer/tracer/analysis/compact"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -27,20 +28,23 @@ const maxRounds = 4
 
 // Repair sets aside what cannot stay, until what remains is sound, and verifies that. Nothing is deleted: everything keeps
 // its path under _tracer/aside/<time>. A crash at any point leaves something that the next Repair carries on with.
-func Repair(ctx context.Context, root string) (*Report, []Move, error) {
+func Repair(ctx context.Context, root, tracer string) (*Report, []Move, error) {
 	held, err := store.Reserve(root, true)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer held.Close() //nolint:errcheck // a lock
-	a := aside{root: root, to: path.Join("_tracer", "aside", time.Now().UTC().Format("20060102T150405.000"))}
+	a := aside{root: root, tracer: tracer, to: path.Join("_tracer", "aside", time.Now().UTC().Format("20060102T150405.000"))}
+	if _, err := store.Recover(root, a.drop); err != nil {
+		return nil, a.moved, err
+	}
 	for range maxRounds {
 		report, err := dataset(ctx, root)
 		if err != nil {
 			return nil, a.moved, err
 		}
 		before := len(a.moved)
-		if err := a.settle(report); err != nil {
+		if err := a.settle(ctx, report); err != nil {
 			return report, a.moved, err
 		}
 		if len(a.moved) == before {
@@ -53,12 +57,12 @@ func Repair(ctx context.Context, root string) (*Report, []Move, error) {
 
 // aside is where things are moved to.
 type aside struct {
-	root, to string
-	moved    []Move
+	root, to, tracer string
+	moved            []Move
 }
 
 // settle moves what a report says cannot stay.
-func (a *aside) settle(r *Report) error {
+func (a *aside) settle(ctx context.Context, r *Report) error {
 	catalog, err := store.ReadCatalog(a.root)
 	if err != nil {
 		return err
@@ -72,7 +76,11 @@ func (a *aside) settle(r *Report) error {
 			runs[name] = true
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(runs)) {
+	names := slices.Sorted(maps.Keys(runs))
+	if err := a.takeOut(ctx, catalog, files, names); err != nil {
+		return err
+	}
+	for _, name := range names {
 		if err := a.run(catalog, name); err != nil {
 			return err
 		}
@@ -82,6 +90,34 @@ func (a *aside) settle(r *Report) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// takeOut has the files that hold rows of several runs hold none of some: first, since with their manifests these are
+// forgotten. A damaged file is not read again; all its runs cannot stay.
+func (a *aside) takeOut(ctx context.Context, c *store.Catalog, files map[string]bool, runs []string) error {
+	for file, m := range c.Merged() {
+		if !slices.ContainsFunc(runs, func(name string) bool { return m.Runs[name] > 0 }) {
+			continue
+		}
+		if err := compact.Without(ctx, a.root, a.tracer, m, runs, a.drop); err != nil {
+			return err
+		}
+		delete(files, file)
+	}
+	return nil
+}
+
+// drop is how compactions take away what they replaced.
+func (a *aside) drop(at, was string) error {
+	if _, err := os.Lstat(at); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	to := path.Join(a.to, was)
+	if err := store.Move(at, filepath.Join(a.root, to)); err != nil {
+		return fmt.Errorf("setting %s aside: %w", was, err)
+	}
+	a.moved = append(a.moved, Move{was, to})
 	return nil
 }
 
@@ -105,15 +141,11 @@ func (a *aside) run(c *store.Catalog, name string) error {
 	return nil
 }
 
-// move sets one file or folder aside, if it is there.
+// move sets one file or folder aside, unless a live tracer holds it.
 func (a *aside) move(file string) error {
-	from, to := filepath.Join(a.root, file), filepath.Join(a.root, a.to, file)
-	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) || store.Held(from) {
+	at := filepath.Join(a.root, file)
+	if store.Held(at) {
 		return nil
 	}
-	if err := store.Move(from, to); err != nil {
-		return fmt.Errorf("setting %s aside: %w", file, err)
-	}
-	a.moved = append(a.moved, Move{file, path.Join(a.to, file)})
-	return nil
+	return a.drop(at, file)
 }

@@ -156,6 +156,13 @@ func (c *check) leftovers() error {
 				continue // its writer is done
 			}
 			f := Finding{Severity: Warning, File: file, What: in.what, Mend: in.mend}
+			for _, b := range c.catalog.Broken {
+				if b.Folder == file && b.Swapped {
+					f.What, f.Mend = "a compaction that broke off after its files had taken their place: all rows are there once", "finish it: tracer compact, or tracer verify --repair"
+				} else if b.Folder == file {
+					f.What, f.Mend = "a compaction that broke off before its files had taken their place: all rows are there once", "undo it: tracer compact, or tracer verify --repair"
+				}
+			}
 			if in.folder == "_tracer/tmp" {
 				f.aside = []string{file}
 			}

@@ -135,7 +135,7 @@ func TestEveryDamageIsFoundAndSetAsideWithoutLoss(t *testing.T) {
 					t.Errorf("nothing says %q:\n%s", says, lines(r))
 				}
 			}
-			repaired, moved, err := Repair(t.Context(), dir)
+			repaired, moved, err := Repair(t.Context(), dir, "test")
 			if err != nil || len(repaired.Findings) > 0 || len(moved) == 0 {
 				t.Errorf("repaired: %v, %d moved\n%s", err, len(moved), lines(repaired))
 			}

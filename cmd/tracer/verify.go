@@ -26,7 +26,7 @@ func (v *verifyCommand) Run(t *terminal) error {
 	var moved []verify.Move
 	report, err := &verify.Report{}, error(nil)
 	if v.Repair {
-		report, moved, err = verify.Repair(context.Background(), v.Dir)
+		report, moved, err = verify.Repair(context.Background(), v.Dir, versionLine())
 	} else {
 		report, err = verify.Dataset(context.Background(), v.Dir)
 	}

@@ -29,6 +29,12 @@ import (
 // ErrNoExchange is a file system that cannot exchange two folders in one step.
 var ErrNoExchange = errors.New("the file system cannot exchange two folders in one step (renameat2 with RENAME_EXCHANGE)")
 
+// Drop takes a file or folder away that is not needed any more: at is where it stands, was its path in the dataset.
+type Drop func(at, was string) error
+
+// Remove is the Drop of those who need it no more.
+func Remove(at, _ string) error { return os.RemoveAll(at) }
+
 // Swap is a compaction under way.
 type Swap struct {
 	root string
@@ -69,12 +75,36 @@ func (s *Swap) Name(folder string, n int) string {
 func (s *Swap) Abandon() error { return errors.Join(os.RemoveAll(s.Tmp()), s.held.Close()) }
 
 // Publish puts the new files in the place of those that they replace; drop takes these away.
-func (s *Swap) Publish(c *Compaction, drop func(string) error) error {
-	for i, f := range c.Files {
+func (s *Swap) Publish(c *Compaction, drop Drop) error {
+	for _, f := range c.Files {
 		if err := Move(f.tmp, filepath.Join(s.next(), path.Base(f.Path))); err != nil {
-			return fmt.Errorf("publishing %s: %w", c.Files[i].Path, err)
+			return fmt.Errorf("publishing %s: %w", f.Path, err)
 		}
 	}
+	if err := s.write(c); err != nil {
+		return err
+	}
+	if err := s.swap(c); err != nil {
+		return err
+	}
+	if err := finish(s.root, c, drop); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(s.Tmp()), s.held.Close())
+}
+
+// Forget commits that files which are gone held nothing that is missed: the runs of their rows were set aside.
+func (s *Swap) Forget(c *Compaction) error {
+	if err := s.write(c); err != nil {
+		return err
+	}
+	if err := s.commit(); err != nil {
+		return err
+	}
+	return s.Abandon()
+}
+
+func (s *Swap) write(c *Compaction) error {
 	body, err := json.MarshalIndent(c, "", "  ")
 	if err == nil {
 		err = writeSynced(s.manifest(), append(body, '\n'))
@@ -85,13 +115,7 @@ func (s *Swap) Publish(c *Compaction, drop func(string) error) error {
 	if err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
-	if err := s.swap(c); err != nil {
-		return err
-	}
-	if err := finish(s.root, c, drop); err != nil {
-		return err
-	}
-	return errors.Join(os.RemoveAll(s.Tmp()), s.held.Close())
+	return nil
 }
 
 // swap exchanges the folders, while no tracer publishes.
@@ -169,7 +193,7 @@ func exchange(a, b string) error {
 
 // finish takes the old folder away, once the new one is committed. Of what it holds, the replaced files are dropped; what
 // stands in the new folder too needs no second name; anything else is moved there.
-func finish(root string, c *Compaction, drop func(string) error) error {
+func finish(root string, c *Compaction, drop Drop) error {
 	old, now := filepath.Join(root, "_tracer", "tmp", merges+c.ID, "folder"), filepath.Join(root, c.Folder)
 	entries, err := os.ReadDir(old)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -182,7 +206,7 @@ func finish(root string, c *Compaction, drop func(string) error) error {
 		from, to := filepath.Join(old, e.Name()), filepath.Join(now, e.Name())
 		switch {
 		case c.replaces(e.Name()):
-			err = drop(from)
+			err = drop(from, path.Join(c.Folder, e.Name()))
 		case same(from, to):
 			err = os.Remove(from)
 		default:
@@ -237,7 +261,7 @@ func broken(root string) (all []Broken, err error) {
 }
 
 // Recover finishes or undoes every compaction that broke off; drop takes away what is not needed any more.
-func Recover(root string, drop func(string) error) ([]Broken, error) {
+func Recover(root string, drop Drop) ([]Broken, error) {
 	all, err := broken(root)
 	if err != nil {
 		return nil, err
@@ -255,7 +279,7 @@ func Recover(root string, drop func(string) error) ([]Broken, error) {
 				return nil, err
 			}
 		}
-		if err := drop(s.Tmp()); err != nil {
+		if err := drop(s.Tmp(), b.Folder); err != nil {
 			return nil, fmt.Errorf("taking %s away: %w", b.Folder, err)
 		}
 	}
