@@ -77,7 +77,7 @@ func Open(c Config) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		Config:   c,
-		out:      store.Run{Root: c.Dir, Name: c.Run.ID + "-" + schema.Slug(c.Run.Host)},
+		out:      store.Run{Root: c.Dir, Name: store.RunName(c.Run.ID, c.Run.Host)},
 		open:     make([]int64, len(c.Spans)),
 		batch:    make([]schema.Reading, drainRows),
 		parts:    map[partition]*store.Part[schema.Sample]{},
@@ -198,13 +198,7 @@ func (p *Pipeline) idleBaseline(r *schema.Reading, l label) {
 func (p *Pipeline) samplePath(key partition) string {
 	b := &p.Boards[key.board]
 	return path.Join(schema.Samples.Name, "gpu="+schema.Slug(b.Name), "llm="+schema.Slug(p.Run.Model), "stage="+string(key.stage),
-		fmt.Sprintf("%s-%s-%03d.parquet", p.out.Name, shortUUID(b.UUID), p.seq[key]))
-}
-
-// shortUUID is the eight digits that tell boards apart in file names.
-func shortUUID(uuid string) string {
-	s := schema.Slug(strings.TrimPrefix(strings.TrimPrefix(uuid, "GPU-"), "MIG-"))
-	return s[:min(8, len(s))]
+		fmt.Sprintf("%s-%s-%03d.parquet", p.out.Name, schema.ShortUUID(b.UUID), p.seq[key]))
 }
 
 func (p *Pipeline) close(key partition) error {
@@ -261,7 +255,7 @@ func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (store.Mani
 func (p *Pipeline) writeTables(boards []schema.RunBoard, folds []schema.Fold) error {
 	file := p.out.Name + ".parquet"
 	if len(p.requests) > 0 {
-		gpu := shortUUID(p.Boards[0].UUID)
+		gpu := schema.ShortUUID(p.Boards[0].UUID)
 		dir := path.Join(schema.Requests.Name, "gpu="+schema.Slug(p.requests[0].GPUName), "llm="+schema.Slug(p.Run.Model))
 		if err := writeTable(p, schema.Requests, path.Join(dir, fmt.Sprintf("%s-%s-000.parquet", p.out.Name, gpu)), p.requests); err != nil {
 			return err
@@ -280,6 +274,7 @@ func (p *Pipeline) writeTables(boards []schema.RunBoard, folds []schema.Fold) er
 		}
 		p.finished = append(p.finished, f)
 	}
+	slices.SortFunc(boards, func(a, b schema.RunBoard) int { return cmp.Compare(a.Board.UUID, b.Board.UUID) })
 	return writeTable(p, schema.Runs, path.Join(schema.Runs.Name, file), boards)
 }
 

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -28,6 +30,11 @@ func PublishCorpus(dir, id string, prompts []schema.Prompt) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("writing the corpus: %w", err)
 	}
+	writing, err := lock(tmp, unix.LOCK_EX)
+	if err != nil {
+		return "", fmt.Errorf("writing the corpus: %w", err)
+	}
+	defer writing.Close()   //nolint:errcheck // a lock
 	defer os.RemoveAll(tmp) //nolint:errcheck // what is left there disturbs nobody
 	f, err := WriteCorpus(tmp, to, prompts)
 	if err != nil {

@@ -10,14 +10,16 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/llm-tracer/tracer/schema"
 )
 
+// Sizes of what is written.
 const (
-	batchRows = 4096      // fewer at a time halve the encoder's speed
-	partBytes = 128 << 20 // a part is closed once it is this large
+	BatchRows = 4096      // encoded together: fewer at a time halve the encoder's speed
+	PartBytes = 128 << 20 // a part is closed once it is this large
 )
 
 // Part is one Parquet file being written under _tracer/tmp.
@@ -69,10 +71,10 @@ func CreatePart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path str
 	return &Part[R]{path: path, tmp: f, out: out, parquet: w, builder: t.NewBuilder(mem)}, nil
 }
 
-// Add takes one row; every batchRows of them are encoded.
+// Add takes one row; every BatchRows of them are encoded.
 func (p *Part[R]) Add(row *R) error {
 	p.pending = append(p.pending, *row)
-	if len(p.pending) < batchRows {
+	if len(p.pending) < BatchRows {
 		return nil
 	}
 	return p.encode()
@@ -88,6 +90,19 @@ func (p *Part[R]) encode() error {
 	p.pending = p.pending[:0]
 	record := p.builder.NewRecord()
 	defer record.Release()
+	return p.encoded(record)
+}
+
+// AddBatch takes up to BatchRows rows in the layout of the table's builder.
+func (p *Part[R]) AddBatch(record arrow.Record) error {
+	if err := p.encode(); err != nil {
+		return err
+	}
+	p.rows += record.NumRows()
+	return p.encoded(record)
+}
+
+func (p *Part[R]) encoded(record arrow.Record) error {
 	if err := p.parquet.write(record); err != nil {
 		return p.out.failed("writing", p.path, err)
 	}
@@ -95,7 +110,7 @@ func (p *Part[R]) encode() error {
 }
 
 // Full says that the part has reached its size.
-func (p *Part[R]) Full() bool { return p.out.n >= partBytes }
+func (p *Part[R]) Full() bool { return p.out.n >= PartBytes }
 
 // Finish writes the footer and syncs the file; it is then whole, but not yet published.
 func (p *Part[R]) Finish() (File, error) {

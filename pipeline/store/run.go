@@ -39,6 +39,12 @@ type Manifest struct {
 	Files         []File        `json:"files"`
 }
 
+// Name is what the run's files begin with.
+func (m *Manifest) Name() string { return RunName(m.RunID, m.Host) }
+
+// RunName is what a run's files begin with: <run_id>-<host>.
+func RunName(runID, host string) string { return runID + "-" + schema.Slug(host) }
+
 // runIDs stand in file names and partition paths.
 var runIDs = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
@@ -54,6 +60,8 @@ func CheckRunID(id string) error {
 type Run struct {
 	Root string // the dataset
 	Name string // <run_id>-<host>
+
+	claim *os.File // keeps the folder for unfinished files locked
 }
 
 // Tmp is the folder for what is not published yet.
@@ -62,7 +70,7 @@ func (r Run) Tmp() string { return filepath.Join(r.Root, "_tracer", "tmp", r.Nam
 func (r Run) manifest() string { return filepath.Join(r.Root, "_tracer", "commits", r.Name+".json") }
 
 // Claim makes the run's own temporary folder, or says that the run id is taken.
-func (r Run) Claim() error {
+func (r *Run) Claim() error {
 	for _, dir := range []string{filepath.Dir(r.Tmp()), filepath.Dir(r.manifest())} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the dataset's folders: %w", err)
@@ -78,12 +86,23 @@ func (r Run) Claim() error {
 	if err != nil {
 		return fmt.Errorf("claiming run %s: %w", r.Name, err)
 	}
-	return nil
+	r.claim, err = lock(r.Tmp(), unix.LOCK_EX)
+	return err
+}
+
+// release gives the claim up.
+func (r *Run) release() error {
+	return errors.Join(os.RemoveAll(r.Tmp()), r.claim.Close())
 }
 
 // Publish moves finished files into place, each whole, and the manifest last. What can fail for want of room is written
 // before the first file is moved.
-func (r Run) Publish(m *Manifest) error {
+func (r *Run) Publish(m *Manifest) error {
+	publishing, err := lock(filepath.Dir(r.Tmp()), unix.LOCK_SH)
+	if err != nil {
+		return fmt.Errorf("publishing run %s: %w", r.Name, err)
+	}
+	defer publishing.Close() //nolint:errcheck // a lock
 	if err := r.writeCard(r.Tmp()); err != nil {
 		return err
 	}
@@ -111,7 +130,7 @@ func (r Run) Publish(m *Manifest) error {
 		}
 		placed = append(placed, f.Path)
 	}
-	return os.RemoveAll(r.Tmp())
+	return r.release()
 }
 
 // placeShared publishes the files that another run may have published meanwhile; those leave the manifest.
@@ -136,28 +155,36 @@ func (r Run) placeShared(m *Manifest) error {
 
 // place renames one finished file to where readers look, never over another.
 func (r Run) place(f File) error {
-	to := filepath.Join(r.Root, f.Path)
-	dir := filepath.Dir(to)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("publishing %s: %w", f.Path, err)
-	}
-	err := unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old filesystems: link is as exclusive
-		if err = os.Link(f.tmp, to); err == nil {
-			err = os.Remove(f.tmp)
-		}
-	}
+	err := Move(f.tmp, filepath.Join(r.Root, f.Path))
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: %s stands there already", ErrRunExists, f.Path)
 	}
 	if err != nil {
 		return fmt.Errorf("publishing %s: %w", f.Path, err)
 	}
+	return nil
+}
+
+// Move renames a file or folder, never over another, and makes that survive a power cut. Its new folder is made if need be.
+func Move(from, to string) error {
+	dir := filepath.Dir(to)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old filesystems: link is as exclusive
+		if err = os.Link(from, to); err == nil {
+			err = os.Remove(from)
+		}
+	}
+	if err != nil {
+		return err
+	}
 	return syncDir(dir)
 }
 
 // Abandon gives the claim up, and removes what was written.
-func (r Run) Abandon() error { return os.RemoveAll(r.Tmp()) }
+func (r *Run) Abandon() error { return r.release() }
 
 func writeSynced(path string, body []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
