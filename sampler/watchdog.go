@@ -1,0 +1,169 @@
+package sampler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/sourcegraph/conc/panics"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// DefaultPatience is how long a call into the driver may take before it is given up. Calls that wait for the driver's lock
+// were seen to take seconds (MangoHud, issue 2104); a driver whose board does not answer gives up a request of its own after
+// 45 s, and then makes the next (NVIDIA open-gpu-kernel-modules, issue 446), or never returns (gpu-monitoring-tools, issue
+// 46). No board is read meanwhile.
+const DefaultPatience = 10 * time.Second
+
+// ErrHung says that a call into the driver did not come back.
+var ErrHung = errors.New("the driver does not come back from a call")
+
+// Abandoner is a Device that shares something with other boards, as NVML's share their library.
+type Abandoner interface {
+	// Abandon says that the call under way will not be waited for, and the board never be used again. It may be called
+	// while that call runs; the other boards can be used from then on.
+	Abandon()
+}
+
+// Within makes calls into a driver that may never come back. Past the limit it returns ErrHung and leaves the goroutine
+// behind, which nothing can stop: call must share nothing that is used again.
+func Within[T any](limit time.Duration, call func() (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+		crash *panics.Recovered
+	}
+	done := make(chan outcome, 1) // nobody may be there to take it
+	go func() {
+		var o outcome
+		o.crash = panics.Try(func() { o.value, o.err = call() })
+		done <- o
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case o := <-done:
+		if o.crash != nil {
+			panic(o.crash)
+		}
+		return o.value, o.err
+	case <-timer.C:
+		var none T
+		return none, fmt.Errorf("%w: no answer in %v", ErrHung, limit)
+	}
+}
+
+// reader is the goroutine that reads the boards, until a call hangs: then the watchdog takes the sampler away from it and
+// gives it to a new one. Whichever of the two moves call first has the sampler.
+type reader struct {
+	*Sampler
+
+	reading schema.Reading // a call that hangs writes into its own
+	board   atomic.Int32   // that is being read
+	call    atomic.Int64   // when that began; 0 between calls, abandoned for ever
+}
+
+const abandoned = -1
+
+// outcome is how a reader ended.
+type outcome struct {
+	err   error
+	crash *panics.Recovered
+}
+
+// start lets a reader loose on a goroutine of its own. Nobody can wait for it: it may hang in the driver for ever.
+func (r *reader) start(ctx context.Context) <-chan outcome {
+	ended := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		o.crash = panics.Try(func() { o.err = r.run(ctx) })
+		ended <- o
+	}()
+	return ended
+}
+
+// run reads on a thread of its own. Once abandoned it touches nothing that is the sampler's.
+func (r *reader) run(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	realTime, restore := punctual()
+	defer restore()
+	r.realTime = realTime
+	began := threadCPU()
+	err := r.loop(ctx)
+	if r.call.Load() != abandoned {
+		r.cpu += threadCPU() - began
+	}
+	return err
+}
+
+// enter notes that a call begins.
+func (r *reader) enter(board int32, nowNS int64) {
+	r.board.Store(board)
+	r.call.Store(nowNS)
+}
+
+// leave notes that it is over, and reports whether the sampler is still the reader's.
+func (r *reader) leave(enteredNS int64) bool { return r.call.CompareAndSwap(enteredNS, 0) }
+
+// watch waits for a reader to end, or for a call of its to hang.
+func (s *Sampler) watch(r *reader, ended <-chan outcome) (o outcome, hung bool) {
+	looks, stop := s.looks(s.patience / watchdogLooks)
+	defer stop()
+	dog := watchdog{patience: s.patience}
+	for {
+		select {
+		case o := <-ended:
+			return o, false
+		case <-looks:
+			since := r.call.Load()
+			if dog.overdue(since, s.watchNow()) && r.call.CompareAndSwap(since, abandoned) {
+				return outcome{}, true
+			}
+		}
+	}
+}
+
+func everySo(often time.Duration) (<-chan time.Time, func()) {
+	t := time.NewTicker(often)
+	return t.C, t.Stop
+}
+
+// watchdogLooks is how often the watchdog looks before it loses its patience.
+const watchdogLooks = 50
+
+// watchdog times the call under way. Between two looks it counts no more than two of its own periods: a process that was
+// stopped, or a machine that was suspended, had no time to answer in.
+type watchdog struct {
+	patience time.Duration
+
+	sinceNS, lookedNS int64
+	waited            time.Duration
+}
+
+// overdue looks at the call that began at sinceNS, or at none where that is not positive.
+func (w *watchdog) overdue(sinceNS, nowNS int64) bool {
+	passed := min(time.Duration(nowNS-w.lookedNS), 2*w.patience/watchdogLooks)
+	w.lookedNS = nowNS
+	if sinceNS <= 0 || sinceNS != w.sinceNS {
+		w.sinceNS, w.waited = sinceNS, 0
+		return false
+	}
+	w.waited += passed
+	return w.waited > w.patience
+}
+
+// abandon counts the board that a reader hangs in as lost for the rest of the run.
+func (s *Sampler) abandon(r *reader) {
+	b := s.boards[r.board.Load()]
+	b.lose(s.now(), fmt.Errorf("reading %s: %w: %w: no answer in %v", b.uuid, ErrBoardLost, ErrHung, s.patience))
+	b.retryNS = math.MaxInt64
+	if d, ok := b.device.(Abandoner); ok {
+		d.Abandon()
+	}
+}
