@@ -17,7 +17,17 @@ const (
 	ReasonOverlap        = "overlap"              // another request was in flight at the same time
 	ReasonStreamBroken   = "stream_broken"        // the stream ended without its end mark
 	ReasonNoFirstToken   = "no_first_token"       // nothing marks the end of prefill
+	ReasonGap            = "gap"                  // a board was not read for a while: runs.gaps
+	ReasonThrottled      = "throttled"            // a board was slowed down: ThrottleSlowdown in throttle_reasons
+	ReasonForeignLoad    = "foreign_load"         // a board was busy before the run's first request
+	ReasonClockStep      = "clock_step"           // the wall clock stepped meanwhile: runs.clock_steps
 )
+
+// ThrottleSlowdown are the bits of nvmlClocksEventReasons that make a request throttled: hardware slowdown 0x8, software
+// and hardware thermal slowdown 0x20 and 0x40, power brake 0x80. Something was wrong with the board or its supply. The
+// power cap 0x4 is not among them: at its power limit, which runs state, a board does what it is meant to do, and long
+// prefills on boards of low limits hardly ever do anything else.
+const ThrottleSlowdown = 0x8 | 0x20 | 0x40 | 0x80
 
 // ErrorInterrupted is the error type of a request that was in flight when the run was stopped.
 const ErrorInterrupted = "interrupted"
@@ -32,6 +42,7 @@ type Request struct {
 	DecodeEnergy  Energy
 	Energy        Energy // of both stages together
 	EnergyMethod  string
+	Throttle      Opt[int64] // of all boards
 }
 
 // Valid says whether nothing speaks against using the request.
@@ -199,6 +210,11 @@ var Requests = Table[Request]{
 			bind: optional(func(r *Request) Opt[float64] {
 				return Opt[float64]{V: r.Overhead.Period.Seconds(), OK: r.Overhead.Period > 0}
 			}),
+		},
+		{
+			Name: "throttle_reasons", Type: typeInt64, Nullable: true, Encoding: Delta,
+			Doc:  "bits of samples.throttle_reasons of all boards, from the last reading before the request to the first after it; 0x8, 0x20, 0x40 and 0x80 (slowdowns) make it throttled, 0x4 (at the power limit) does not",
+			bind: optional(func(r *Request) Opt[int64] { return r.Throttle }),
 		},
 		{Name: "valid", Type: typeBool, Doc: "nothing speaks against using the request", bind: required(func(r *Request) bool { return r.Valid() })},
 		{Name: "invalid_reasons", Type: typeStrings, Doc: "codes, empty where valid", bind: stringList(func(r *Request) []string { return r.Invalid })},

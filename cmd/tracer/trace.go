@@ -339,6 +339,7 @@ func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, erro
 			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
 			RealTime: stats.RealTime, Lost: b.Losses > 0,
 			CPU: stats.CPU, CallShare: b.BusyShare, CallPeak: b.BusiestShare, PeriodChanges: b.Changes,
+			PowerAbsent: b.PowerAbsent, Gaps: b.Gaps, ClockSteps: stats.Steps,
 		}
 		if t.period == 0 {
 			s.Budget = t.budget
