@@ -23,7 +23,7 @@ type throttling struct{ ns, reasons int64 }
 // add takes a reading; before the first request it belongs to the idle baseline.
 func (c *conduct) add(r *schema.Reading, b *schema.Board, baseline bool) {
 	if r.Throttle.OK {
-		c.throttle = append(c.throttle, throttling{r.MidNS(), r.Throttle.V})
+		c.held(throttling{r.MidNS(), r.Throttle.V})
 	}
 	if baseline {
 		c.baseline.add(r)
@@ -33,6 +33,15 @@ func (c *conduct) add(r *schema.Reading, b *schema.Board, baseline bool) {
 		c.still = stillness{w: r.PowerInstantW.V, fromNS: r.MidNS()}
 	}
 	c.still.add(r)
+}
+
+// held keeps the first and the last of readings that say the same: those between them tell no more.
+func (c *conduct) held(t throttling) {
+	if n := len(c.throttle); n > 1 && c.throttle[n-1].reasons == t.reasons && c.throttle[n-2].reasons == t.reasons {
+		c.throttle[n-1] = t
+		return
+	}
+	c.throttle = append(c.throttle, t)
 }
 
 // end judges the stretch of one power value that is over.
@@ -103,17 +112,18 @@ const (
 	stuckOffW    = 15.0
 )
 
-// stillness is a stretch of readings that show the same power.
+// stillness is a stretch of readings that show the same power, and what other sensors showed well within it.
 type stillness struct {
-	w            float32
-	fromNS, toNS int64
-	utilization  []timed
-	counter      []timed
+	w               float32
+	fromNS, toNS    int64
+	near            []schema.Reading // by other sensors, so close to the end that they may not count
+	lowest, highest schema.Opt[int32]
+	first, last     timed // of the energy counter
 }
 
 type timed struct {
-	ns    int64
-	value float64
+	ns int64
+	j  float64
 }
 
 // over says whether a power ends the stretch, or none has begun.
@@ -126,11 +136,29 @@ func (s *stillness) add(r *schema.Reading) {
 	if r.PowerInstantW.OK {
 		s.toNS = r.MidNS()
 	}
-	if r.GPUUtilPct.OK {
-		s.utilization = append(s.utilization, timed{r.MidNS(), float64(r.GPUUtilPct.V)})
+	if (r.GPUUtilPct.OK || r.EnergyTotalJ.OK) && r.MidNS() >= s.fromNS+int64(stuckMargin) {
+		s.near = append(s.near, *r)
 	}
-	if r.EnergyTotalJ.OK {
-		s.counter = append(s.counter, timed{r.MidNS(), r.EnergyTotalJ.V})
+	n := 0
+	for n < len(s.near) && s.near[n].MidNS() <= s.toNS-int64(stuckMargin) {
+		s.count(&s.near[n])
+		n++
+	}
+	s.near = slices.Delete(s.near, 0, n)
+}
+
+func (s *stillness) count(r *schema.Reading) {
+	if u := r.GPUUtilPct; u.OK {
+		if !s.lowest.OK {
+			s.lowest, s.highest = u, u
+		}
+		s.lowest.V, s.highest.V = min(s.lowest.V, u.V), max(s.highest.V, u.V)
+	}
+	if j := r.EnergyTotalJ; j.OK {
+		s.last = timed{r.MidNS(), j.V}
+		if s.first.ns == 0 {
+			s.first = s.last
+		}
 	}
 }
 
@@ -139,32 +167,13 @@ func (s *stillness) contradicted(b *schema.Board) bool {
 	if length := time.Duration(s.toNS - s.fromNS); s.fromNS == 0 || length < max(stuckAtLeast, stuckFor*b.Power.Period) {
 		return false
 	}
-	lowest, highest := math.Inf(1), math.Inf(-1)
-	for _, u := range s.within(s.utilization) {
-		lowest, highest = min(lowest, u.value), max(highest, u.value)
-	}
-	if highest-lowest >= stuckChange {
+	if s.highest.V-s.lowest.V >= stuckChange {
 		return true
 	}
-	counter := s.within(s.counter)
-	if len(counter) < 2 || b.PowerScope == schema.PowerScopeModule { // the counter is the GPU's alone
+	length := time.Duration(s.last.ns - s.first.ns)
+	if length < stuckCounter || s.last.j < s.first.j || b.PowerScope == schema.PowerScopeModule { // the counter is the GPU's alone
 		return false
 	}
-	first, last := counter[0], counter[len(counter)-1]
-	length := time.Duration(last.ns - first.ns)
-	mean, shown := (last.value-first.value)/length.Seconds(), float64(s.w)
-	return length >= stuckCounter && mean > 0 && math.Abs(mean-shown) > max(stuckOff*shown, stuckOffW)
-}
-
-// within are the readings that lie well within the stretch.
-func (s *stillness) within(all []timed) []timed {
-	from := slices.IndexFunc(all, func(t timed) bool { return t.ns >= s.fromNS+int64(stuckMargin) })
-	if from < 0 {
-		return nil
-	}
-	to := from
-	for to < len(all) && all[to].ns <= s.toNS-int64(stuckMargin) {
-		to++
-	}
-	return all[from:to]
+	drawn, shown := (s.last.j-s.first.j)/length.Seconds(), float64(s.w)
+	return math.Abs(drawn-shown) > max(stuckOff*shown, stuckOffW)
 }

@@ -336,6 +336,9 @@ func (p *Pipeline) unseen(m *energy.Model, e *estimates) bool {
 	return blind > all/50
 }
 
+// CounterResets is how often a board's energy counter went back.
+func (p *Pipeline) CounterResets(board int) int64 { return p.counters[board].resets }
+
 // counter follows a board's energy counter.
 type counter struct {
 	fromNS, toNS int64

@@ -370,6 +370,9 @@ func (t *trace) judgeBoard(b sampler.BoardStats) {
 	}
 	what := fmt.Sprintf("board %s: stopped answering %d times, for %v in all; instant power absent in %d of %d readings",
 		b.UUID, b.Losses, b.LostFor.Round(time.Millisecond), b.PowerAbsent, b.Readings)
+	if b.LastError != nil {
+		what += "; " + b.LastError.Error()
+	}
 	if b.Losses > 0 || b.PowerAbsent > b.Readings/100 && b.PowerAbsent < b.Readings {
 		t.faults = append(t.faults, what)
 		return

@@ -95,6 +95,9 @@ func (b *Board) begin() error {
 	if b.library.closed {
 		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
 	}
+	if b.abandoned.Load() {
+		return fmt.Errorf("reading %s: %w: an earlier call hangs", b.about.UUID, sampler.ErrBoardLost)
+	}
 	if b.library.stale || b.handle == nil {
 		return b.reopen()
 	}
