@@ -171,7 +171,7 @@ func (s *stillness) contradicted(b *schema.Board) bool {
 		return true
 	}
 	length := time.Duration(s.last.ns - s.first.ns)
-	if length < stuckCounter || s.last.j < s.first.j || b.PowerScope == schema.PowerScopeModule { // the counter is the GPU's alone
+	if length < stuckCounter || s.last.j <= s.first.j || b.PowerScope == schema.PowerScopeModule { // the counter is the GPU's alone
 		return false
 	}
 	drawn, shown := (s.last.j-s.first.j)/length.Seconds(), float64(s.w)

@@ -26,9 +26,8 @@ type Sampler struct {
 
 	now        func() int64
 	sleepUntil func(monotonicNS int64)
-	preempted  func() bool                                          // the thread lost its core, since it was last asked
-	watchNow   func() int64                                         // for the watchdog
-	looks      func(every time.Duration) (<-chan time.Time, func()) // of the watchdog
+	preempted  func() bool  // the thread lost its core, since it was last asked
+	watchNow   func() int64 // for the watchdog
 
 	started  atomic.Bool
 	ticks    atomic.Int64
@@ -50,7 +49,7 @@ func New(devices []Device, plan Plan, sink Sink) (*Sampler, error) {
 	}
 	s := &Sampler{
 		plan: plan, patience: DefaultPatience, sink: sink, host: hostClock{read: clock.ReadHost},
-		now: clock.Now, sleepUntil: clock.SleepUntil, preempted: new(switches).preempted, watchNow: clock.Now, looks: everySo,
+		now: clock.Now, sleepUntil: clock.SleepUntil, preempted: new(switches).preempted, watchNow: clock.Now,
 	}
 	for _, d := range devices {
 		s.boards = append(s.boards, newBoardState(d))
@@ -74,16 +73,11 @@ func (s *Sampler) Run(ctx context.Context) (Stats, error) {
 	}
 	s.begin()
 	for {
-		r := &reader{Sampler: s}
-		o, hung := s.watch(r, r.start(ctx))
-		switch {
-		case hung:
-			s.abandon(r)
-		case o.crash != nil:
-			panic(o.crash)
-		default:
-			return s.stats(), o.err
+		r := s.start(ctx)
+		if hung := s.watch(r); !hung {
+			return s.stats(), r.err
 		}
+		s.abandon(r)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sourcegraph/conc/panics"
+	"github.com/sourcegraph/conc"
 
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -33,25 +33,22 @@ type Abandoner interface {
 // Within makes calls into a driver that may never come back. Past the limit it returns ErrHung and leaves the goroutine
 // behind, which nothing can stop: call must share nothing that is used again.
 func Within[T any](limit time.Duration, call func() (T, error)) (T, error) {
-	type outcome struct {
-		value T
-		err   error
-		crash *panics.Recovered
-	}
-	done := make(chan outcome, 1) // nobody may be there to take it
-	go func() {
-		var o outcome
-		o.crash = panics.Try(func() { o.value, o.err = call() })
-		done <- o
-	}()
+	var (
+		caller conc.WaitGroup // waited for only once done is closed
+		value  T
+		err    error
+	)
+	done := make(chan struct{})
+	caller.Go(func() {
+		defer close(done)
+		value, err = call()
+	})
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case o := <-done:
-		if o.crash != nil {
-			panic(o.crash)
-		}
-		return o.value, o.err
+	case <-done:
+		caller.Wait()
+		return value, err
 	case <-timer.C:
 		var none T
 		return none, fmt.Errorf("%w: no answer in %v", ErrHung, limit)
@@ -63,6 +60,9 @@ func Within[T any](limit time.Duration, call func() (T, error)) (T, error) {
 type reader struct {
 	*Sampler
 
+	owner   conc.WaitGroup // waited for only once ended is closed: a call may hang for ever
+	ended   chan struct{}
+	err     error          // how it ended
 	reading schema.Reading // a call that hangs writes into its own
 	board   atomic.Int32   // that is being read
 	call    atomic.Int64   // when that began; 0 between calls, abandoned for ever
@@ -70,21 +70,14 @@ type reader struct {
 
 const abandoned = -1
 
-// outcome is how a reader ended.
-type outcome struct {
-	err   error
-	crash *panics.Recovered
-}
-
-// start lets a reader loose on a goroutine of its own. Nobody can wait for it: it may hang in the driver for ever.
-func (r *reader) start(ctx context.Context) <-chan outcome {
-	ended := make(chan outcome, 1)
-	go func() {
-		var o outcome
-		o.crash = panics.Try(func() { o.err = r.run(ctx) })
-		ended <- o
-	}()
-	return ended
+// start lets a reader loose on a goroutine of its own.
+func (s *Sampler) start(ctx context.Context) *reader {
+	r := &reader{Sampler: s, ended: make(chan struct{})}
+	r.owner.Go(func() {
+		defer close(r.ended)
+		r.err = r.run(ctx)
+	})
+	return r
 }
 
 // run reads on a thread of its own. Once abandoned it touches nothing that is the sampler's.
@@ -112,26 +105,22 @@ func (r *reader) enter(board int32, nowNS int64) {
 func (r *reader) leave(enteredNS int64) bool { return r.call.CompareAndSwap(enteredNS, 0) }
 
 // watch waits for a reader to end, or for a call of its to hang.
-func (s *Sampler) watch(r *reader, ended <-chan outcome) (o outcome, hung bool) {
-	looks, stop := s.looks(s.patience / watchdogLooks)
-	defer stop()
+func (s *Sampler) watch(r *reader) (hung bool) {
+	looks := time.NewTicker(s.patience / watchdogLooks)
+	defer looks.Stop()
 	dog := watchdog{patience: s.patience}
 	for {
 		select {
-		case o := <-ended:
-			return o, false
-		case <-looks:
+		case <-r.ended:
+			r.owner.Wait() // a panic of the reader's goes on here
+			return false
+		case <-looks.C:
 			since := r.call.Load()
 			if dog.overdue(since, s.watchNow()) && r.call.CompareAndSwap(since, abandoned) {
-				return outcome{}, true
+				return true
 			}
 		}
 	}
-}
-
-func everySo(often time.Duration) (<-chan time.Time, func()) {
-	t := time.NewTicker(often)
-	return t.C, t.Stop
 }
 
 // watchdogLooks is how often the watchdog looks before it loses its patience.
