@@ -138,7 +138,11 @@ func (s *Summary) printEnergies(w io.Writer) error {
 	}
 	for _, b := range s.Boards {
 		if b.PrefillJ == nil {
-			if slices.Contains(b.Reasons, schema.ReasonNoEnergy) {
+			if slices.Contains(b.Reasons, schema.ReasonStuck) {
+				if _, err := fmt.Fprintf(w, "no energy of %s: its power sensor stood still while its work changed; NOT VALID: %s\n", b.label(s), strings.Join(b.Reasons, ", ")); err != nil {
+					return err
+				}
+			} else if slices.Contains(b.Reasons, schema.ReasonNoEnergy) {
 				if _, err := fmt.Fprintf(w, "no energy of %s: its power sensor is a running mean, or was read too rarely (gaps over two thirds of its period) or too briefly\n", b.label(s)); err != nil {
 					return err
 				}

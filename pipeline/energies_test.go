@@ -77,7 +77,7 @@ func measured(t *testing.T, change func(c *Config, requests []*schema.Span, read
 	if err := p.step(math.MaxInt64); err != nil {
 		t.Fatal(err)
 	}
-	p.judge()
+	p.judge(make([]schema.Sampling, len(p.Boards)))
 	e := p.estimate()
 	p.charge(e)
 	return p, e, board

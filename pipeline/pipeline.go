@@ -62,6 +62,7 @@ type Pipeline struct {
 	baseline  []mean // per board, until the first request
 	power     []*energy.Updates
 	counters  []counter
+	conducts  []conduct // per board
 	requested bool
 }
 
@@ -84,6 +85,7 @@ func Open(c Config) (*Pipeline, error) {
 		seq:      map[partition]int{},
 		baseline: make([]mean, len(c.Boards)),
 		counters: make([]counter, len(c.Boards)),
+		conducts: make([]conduct, len(c.Boards)),
 	}
 	for i := range c.Boards {
 		p.power = append(p.power, energy.NewUpdates(c.Boards[i].Power.Period))
@@ -168,6 +170,7 @@ func (p *Pipeline) file(r *schema.Reading) error {
 		p.power[r.Board].Add(r.StartNS, r.EndNS, r.PowerInstantW.V)
 	}
 	p.counters[r.Board].add(r)
+	p.conducts[r.Board].add(r, &p.Boards[r.Board], !p.requested)
 	key := partition{r.Board, l.stage}
 	out := p.parts[key]
 	if out == nil {
@@ -235,7 +238,7 @@ func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (store.Mani
 			return store.Manifest{}, err
 		}
 	}
-	p.judge()
+	p.judge(sampling)
 	energies := p.estimate()
 	p.charge(energies)
 	boards := make([]schema.RunBoard, len(p.Boards))

@@ -16,6 +16,7 @@ type Request struct {
 	DecodeEnergy  Energy
 	Energy        Energy // of both stages together
 	EnergyMethod  string
+	Throttle      Opt[int64] // of all boards
 }
 
 // Valid says whether nothing speaks against using the request.
@@ -187,6 +188,11 @@ var Requests = Table[Request]{
 			bind: optional(func(r *Request) Opt[float64] {
 				return Opt[float64]{V: r.Overhead.Period.Seconds(), OK: r.Overhead.Period > 0}
 			}),
+		},
+		{
+			Name: "throttle_reasons", Type: typeInt64, Nullable: true, Encoding: Delta,
+			Doc:  "bits of samples.throttle_reasons of all boards, from the last reading before the request to the first after it; 0x8, 0x20, 0x40 and 0x80 (slowdowns) make it throttled, 0x4 (at the power limit) does not",
+			bind: optional(func(r *Request) Opt[int64] { return r.Throttle }),
 		},
 		{Name: "valid", Type: typeBool, Doc: "nothing speaks against using the request", bind: required(func(r *Request) bool { return r.Valid() })},
 		{Name: "invalid_reasons", Type: typeStrings, Doc: "codes, empty where valid", bind: stringList(func(r *Request) []string { return r.Invalid })},

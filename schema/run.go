@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -72,6 +73,9 @@ type Sampling struct {
 	Lost        bool          `json:"board_lost"`       // the board stopped answering during the run
 
 	PeriodChanges []PeriodChange `json:"period_changes,omitempty"` // by the governor
+	PowerAbsent   int64          `json:"readings_without_power"`   // in which instant power failed, or is not supported
+	Gaps          []Gap          `json:"gaps,omitempty"`           // of this board
+	ClockSteps    []ClockStep    `json:"clock_steps,omitempty"`    // of the host's wall clock
 }
 
 // RunBoard is one row of the runs table.
@@ -152,6 +156,9 @@ var Runs = Table[RunBoard]{
 		whole("readings", "", "taken", func(r *RunBoard) int64 { return r.Readings }),
 		whole("readings_dropped", "", "taken, and lost to a full ring", func(r *RunBoard) int64 { return r.Dropped }),
 		whole("ticks_missed", "", "slots of the plan in which no reading was taken", func(r *RunBoard) int64 { return r.MissedTicks }),
+		whole("readings_without_power", "", "in which instant power was asked for and failed, or is not supported: NULL there; a value of 0 W, which no working board draws, is a failure too", func(r *RunBoard) int64 { return r.PowerAbsent }),
+		listOf("gaps", "stretches without rows of this board, though the plan asked for them: from_monotonic_ns=… to_monotonic_ns=… (its last reading before and first after) why=lost, reset, hang, reopened, suspend (with slept_s=…, which monotonic_ns does not count), stalled (the sampler did not get to it for over 1 s) or dropped", func(r *RunBoard) []Gap { return r.Gaps }),
+		listOf("clock_steps", "steps of the wall clock by more than 10 ms: from_monotonic_ns=… to_monotonic_ns=… (the looks at the clock before and after) step_s=…; timestamps of rows do not follow it", func(r *RunBoard) []ClockStep { return r.ClockSteps }),
 		length("lateness_p50_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP50 }),
 		length("lateness_p99_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP99 }),
 		length("lateness_max_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessMax }),
@@ -162,13 +169,7 @@ var Runs = Table[RunBoard]{
 		{Name: "call_budget", Type: typeFloat64, Nullable: true, Doc: "share of wall time that the governor left to this board's calls; NULL where it only watched", bind: optional(func(r *RunBoard) Opt[float64] { return Opt[float64]{V: r.Budget, OK: r.Budget > 0} })},
 		{Name: "call_share", Type: typeFloat64, Doc: "share of wall time that this board's calls took", bind: required(func(r *RunBoard) float64 { return r.CallShare })},
 		{Name: "call_share_peak", Type: typeFloat64, Doc: "the same over the busiest 5 s, without the time in which the thread had lost its core", bind: required(func(r *RunBoard) float64 { return r.CallPeak })},
-		{Name: "period_changes", Type: typeStrings, Doc: "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", bind: stringList(func(r *RunBoard) []string {
-			changes := make([]string, len(r.PeriodChanges))
-			for i, c := range r.PeriodChanges {
-				changes[i] = c.String()
-			}
-			return changes
-		})},
+		listOf("period_changes", "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", func(r *RunBoard) []PeriodChange { return r.PeriodChanges }),
 		{
 			Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",
 			bind: optional(func(r *RunBoard) Opt[float64] { return r.IdlePowerW }),
@@ -192,6 +193,18 @@ func optText(name, doc string, get func(*RunBoard) string) Column[RunBoard] {
 
 func whole(name, unit, doc string, get func(*RunBoard) int64) Column[RunBoard] {
 	return Column[RunBoard]{Name: name, Type: typeInt64, Unit: unit, Doc: doc, Encoding: Delta, bind: required(get)}
+}
+
+// listOf is a list of things in words.
+func listOf[T fmt.Stringer](name, doc string, get func(*RunBoard) []T) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeStrings, Doc: doc, bind: stringList(func(r *RunBoard) []string {
+		all := get(r)
+		words := make([]string, len(all))
+		for i := range all {
+			words[i] = all[i].String()
+		}
+		return words
+	})}
 }
 
 func yesNo(name, doc string, get func(*RunBoard) Opt[bool]) Column[RunBoard] {

@@ -11,7 +11,17 @@ const (
 	ReasonOverlap        = "overlap"              // another request was in flight at the same time
 	ReasonStreamBroken   = "stream_broken"        // the stream ended without its end mark
 	ReasonNoFirstToken   = "no_first_token"       // nothing marks the end of prefill
+	ReasonGap            = "gap"                  // a board was not read for a while: runs.gaps
+	ReasonThrottled      = "throttled"            // a board was slowed down: ThrottleSlowdown in throttle_reasons
+	ReasonForeignLoad    = "foreign_load"         // a board was busy before the run's first request
+	ReasonClockStep      = "clock_step"           // the wall clock stepped meanwhile: runs.clock_steps
 )
+
+// ThrottleSlowdown are the bits of nvmlClocksEventReasons that make a request throttled: hardware slowdown 0x8, software
+// and hardware thermal slowdown 0x20 and 0x40, power brake 0x80. Something was wrong with the board or its supply. The
+// power cap 0x4 is not among them: at its power limit, which runs state, a board does what it is meant to do, and long
+// prefills on boards of low limits hardly ever do anything else.
+const ThrottleSlowdown = 0x8 | 0x20 | 0x40 | 0x80
 
 // Error types that reason codes follow from.
 const (

@@ -24,18 +24,19 @@ const longestPeriod = 10 * time.Second
 
 // target is what a trace is taken of, with what, and where it goes: the flags that collect and overhead share.
 type target struct {
-	Out        string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
-	Endpoint   string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
-	Model      string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
-	Server     string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
-	GPU        string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
-	Period     string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
-	Silence    time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
-	RunID      string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
-	Seed       int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
-	APIKeyFile string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
-	DryRun     bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
-	JSON       bool          `name:"json" help:"Print the result as JSON."`
+	Out           string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
+	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
+	Model         string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
+	Server        string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
+	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
+	Period        string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
+	Silence       time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
+	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
+	RunID         string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
+	Seed          int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
+	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	DryRun        bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
+	JSON          bool          `name:"json" help:"Print the result as JSON."`
 }
 
 type collect struct {
@@ -120,7 +121,7 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 			return nil, 0, profile, usage("--server: %w", err)
 		}
 	}
-	if b, err = openBoards(c.GPU); err != nil {
+	if b, err = openBoards(c.GPU, c.DriverTimeout); err != nil {
 		return nil, 0, profile, err
 	}
 	for _, board := range b.facts() {
@@ -242,6 +243,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 			tr.boards.facts()[i].Index, s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
 	}
 	tr.tellCalls()
+	tr.tellFaults()
 	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)
 	return err
 }

@@ -27,6 +27,7 @@ var faults = []struct {
 	list  []fault
 }{
 	{"GPU", boardFaults},
+	{"Clock", clockFaults},
 }
 
 func TestFaults(t *testing.T) {

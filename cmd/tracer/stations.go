@@ -24,6 +24,7 @@ func (t *trace) sampled(ctx context.Context, stop context.CancelCauseFunc, plan 
 	if err != nil {
 		return stats, err
 	}
+	s.Wait(t.boards.patience)
 	if t.period == 0 {
 		s.Govern(t.budget)
 	}

@@ -340,6 +340,7 @@ func (t *trace) commit(stats sampler.Stats, err error) (*store.Manifest, error) 
 			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
 			RealTime: stats.RealTime, Lost: b.Losses > 0,
 			CPU: stats.CPU, CallShare: b.BusyShare, CallPeak: b.BusiestShare, PeriodChanges: b.Changes,
+			PowerAbsent: b.PowerAbsent, Gaps: b.Gaps, ClockSteps: stats.Steps,
 		}
 		if t.period == 0 {
 			s.Budget = t.budget
@@ -370,6 +371,9 @@ func (t *trace) judgeBoard(b sampler.BoardStats) {
 	}
 	what := fmt.Sprintf("board %s: stopped answering %d times, for %v in all; instant power absent in %d of %d readings",
 		b.UUID, b.Losses, b.LostFor.Round(time.Millisecond), b.PowerAbsent, b.Readings)
+	if b.LastError != nil {
+		what += "; " + b.LastError.Error()
+	}
 	if b.Losses > 0 || b.PowerAbsent > b.Readings/100 && b.PowerAbsent < b.Readings {
 		t.faults = append(t.faults, what)
 		return
