@@ -47,9 +47,10 @@ type Retry int
 
 // The kinds of retry.
 const (
-	RetryNever  Retry = iota
-	RetryLater        // the server is overloaded or could not be reached
-	RetryBarely       // at once, without the fields that the server did not understand
+	RetryNever     Retry = iota
+	RetryLater           // the server is overloaded or could not be reached
+	RetryBarely          // at once, without the fields that the server did not understand
+	RetryUntilBack       // later, and however often: a schedule waits for its server
 )
 
 // maxErrorBytes bounds what is read of an answer with an error status.
