@@ -224,7 +224,7 @@ func (t *trace) open() (err error) {
 	if err != nil {
 		return err
 	}
-	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks, Gap: t.Pause}
+	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks, Gap: t.Pause, Patience: t.Patience}
 	return nil
 }
 
