@@ -158,7 +158,7 @@ func (c *prompts) server(ctx context.Context, l *layers) (serverCounter, error) 
 func connectTo(ctx context.Context, cfg nebula.Config, endpoint, model string) (*nebula.Client, string, error) {
 	info, err := nebula.Detect(ctx, cfg)
 	if err != nil {
-		return nil, "", environment(fmt.Errorf("%w\nStart the server, or name another with %s", err, endpoint))
+		return nil, "", unserved(err, endpoint)
 	}
 	if cfg.Model, err = chooseModel(info, cfg.Model, model); err != nil {
 		return nil, "", err

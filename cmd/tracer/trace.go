@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/sourcegraph/conc"
 
@@ -123,7 +122,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	}
 	info, err := nebula.Detect(ctx, cfg)
 	if err != nil {
-		return nil, environment(fmt.Errorf("%w\nStart the server, or name another with --endpoint", err))
+		return nil, unserved(err, "--endpoint")
 	}
 	cfg.Profile = info.Profile
 	if cfg.Model, err = chooseModel(info, t.Model, "--model"); err != nil {
@@ -145,6 +144,14 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	}
 	t.record.Simulated = t.simulatedParts() != ""
 	return closeServer, nil
+}
+
+// unserved is a server that cannot be used; flag names it.
+func unserved(err error, flag string) error {
+	if errors.Is(err, nebula.ErrUnreachable) {
+		err = fmt.Errorf("%w\nStart the server, or name another with %s", err, flag)
+	}
+	return environment(err)
 }
 
 // simulatedParts says what is not real: boards simulated in this process or behind the fake of libnvidia-ml, and the
@@ -178,21 +185,37 @@ func chooseModel(info nebula.ServerInfo, asked, flag string) (string, error) {
 	for _, m := range info.Models {
 		names = append(names, m.ID)
 	}
-	_, listed := info.Find(asked)
+	_, found := info.Find(asked)
 	switch {
 	case asked == "" && len(names) == 0:
 		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with %s", info.Endpoint, flag))
 	case asked == "" && len(names) > 1:
-		return "", usage("%s lists %d models; choose one with %s: %q", info.Endpoint, len(names), flag, names)
+		return "", usage("%s lists %d models; choose one with %s: %s", info.Endpoint, len(names), flag, listed(names))
 	case asked == "":
 		asked = names[0]
-	case !listed && len(names) > 0:
-		return "", usage("%s %q: %s lists %q", flag, asked, info.Endpoint, names)
+	case !found && len(names) > 0:
+		return "", usage("%s %q: %s lists %s", flag, asked, info.Endpoint, listed(names))
 	}
-	if strings.ContainsFunc(asked, unicode.IsControl) {
-		return "", usage("the model's name %q holds control characters; have the server give it another", asked)
+	if err := nebula.CheckName(asked); err != nil {
+		return "", usage("%s: %w", flag, err)
 	}
 	return asked, nil
+}
+
+// listed are the first of a server's models, quoted and cut to what a screen takes.
+func listed(names []string) string {
+	const most = 20
+	var s strings.Builder
+	for i, name := range names[:min(len(names), most)] {
+		if i > 0 {
+			s.WriteString(", ")
+		}
+		fmt.Fprintf(&s, "%.100q", name)
+	}
+	if len(names) > most {
+		fmt.Fprintf(&s, " and %d more", len(names)-most)
+	}
+	return s.String()
 }
 
 func (t *trace) pointers(lists ...[]schema.Prompt) []*schema.Prompt {
