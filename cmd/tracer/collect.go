@@ -37,6 +37,7 @@ type target struct {
 	APIKeyFile string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
 	DryRun     bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
 	JSON       bool          `name:"json" help:"Print the result as JSON."`
+	tlsFlags
 }
 
 type collect struct {
@@ -114,6 +115,9 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 		return nil, 0, profile, usage("--run-id: %w", err)
 	}
 	if err := c.checkSimulation(); err != nil {
+		return nil, 0, profile, err
+	}
+	if _, err := c.tls(); err != nil { // before anything else is touched
 		return nil, 0, profile, err
 	}
 	if c.Server != "" {

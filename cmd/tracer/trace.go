@@ -72,6 +72,7 @@ type trace struct {
 func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (sampler.Stats, error)) (*pipeline.Manifest, error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
+	defer t.warn(t.terminal)()
 	closeServer, err := t.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -108,7 +109,11 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence, Profile: t.profile}
+	secure, err := t.tls()
+	if err != nil {
+		return nil, err
+	}
+	cfg := nebula.Config{TLS: secure, Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence, Profile: t.profile}
 	if t.Endpoint == "sim" {
 		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {
 			return nil, err
@@ -139,7 +144,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	t.record = schema.Run{
 		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, asked), TracerVersion: version, GitCommit: gitCommit(),
 		Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
-		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
+		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Insecure: t.Insecure, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
 	}
 	t.record.Simulated = t.simulatedParts() != ""
