@@ -27,6 +27,7 @@ var faults = []struct {
 	list  []fault
 }{
 	{"GPU", boardFaults},
+	{"Server", serverFaults},
 }
 
 func TestFaults(t *testing.T) {

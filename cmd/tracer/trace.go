@@ -418,8 +418,10 @@ func (t *trace) verdict(err error) error {
 		return fmt.Errorf("all %d requests failed: %s", r.Failed, t.pipeline.FirstError())
 	case len(t.faults) > 0:
 		return &codedError{exitPartial, errors.New(strings.Join(t.faults, "\n"))}
-	case r.Failed > 0:
+	case t.schedule.Progress().Failed > 0:
 		return &codedError{exitPartial, fmt.Errorf("%d of %d requests failed, the first with: %s", r.Failed, r.Requests, t.pipeline.FirstError())}
+	case r.Failed > 0:
+		fmt.Fprintf(t.err, "every prompt was answered; %d attempts had failed before, the first with: %s\n", r.Failed, t.pipeline.FirstError())
 	}
 	return nil
 }
