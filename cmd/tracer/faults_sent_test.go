@@ -33,7 +33,10 @@ const mostMemory = 512 << 20
 // through sends the prompts through the proxy and looks at what is left of them.
 func (s sent) through(t *testing.T, p *faultProxy, env []string) (said string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := s.dir
+	if dir == "" {
+		dir = t.TempDir()
+	}
 	flags := append([]string{
 		"--endpoint", p.endpoint(), "--workload", "decode", "--sizes", "10", "--prompts", fmt.Sprint(s.prompts),
 		"--warmup", "0", "--pause", "0s", "--idle", "0s", "--silence", "1s", "--patience", "2s",

@@ -138,6 +138,7 @@ type sent struct {
 	says    string // on the screen
 	atLeast time.Duration
 	more    []string // flags
+	dir     string   // of its own where empty
 }
 
 // proxied is a fault that the proxy makes before the simulated server.

@@ -27,7 +27,7 @@ var faults = []struct {
 	list  []fault
 }{
 	{"GPU", boardFaults},
-	{"Server", serverFaults},
+	{"Server", slices.Concat(serverFaults, tlsFaults)},
 }
 
 func TestFaults(t *testing.T) {
