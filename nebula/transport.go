@@ -23,6 +23,10 @@ func newTransport(dial Dial, secure *tls.Config) *http.Transport {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	}
+	if secure = secure.Clone(); secure == nil {
+		secure = new(tls.Config)
+	}
+	secure.NextProtos = []string{"http/1.1"} // said aloud, for servers that would take HTTP/2 for granted
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
@@ -37,7 +41,7 @@ func newTransport(dial Dial, secure *tls.Config) *http.Transport {
 			return stamped, nil
 		},
 		Protocols:           protocols,
-		TLSClientConfig:     secure.Clone(),
+		TLSClientConfig:     secure,
 		TLSHandshakeTimeout: 10 * time.Second,
 		// A connection of its own for each request. llama.cpp announces keep-alive and closes after every stream all the
 		// same, uvicorn closes after 5 s: a request sent into that is lost. Dialling comes before StartNS.

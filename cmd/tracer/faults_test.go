@@ -27,7 +27,7 @@ var faults = []struct {
 	list  []fault
 }{
 	{"GPU", boardFaults},
-	{"Server", slices.Concat(serverFaults, tlsFaults)},
+	{"Server", slices.Concat(serverFaults, tlsFaults, hostileFaults)},
 }
 
 func TestFaults(t *testing.T) {
