@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets clean
+.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets fuzz vulns clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -65,6 +65,14 @@ build/accuracy/ready: scripts/requirements-accuracy.txt
 	build/accuracy/bin/pip install --quiet --requirement scripts/requirements-accuracy.txt || \
 		{ echo 'accuracy: Zeus could not be installed; without it there is nothing to compare with' >&2; exit 1; }
 	touch $@
+
+## fuzz: every fuzzer for TIME each, 60 s unless told; what breaks one is kept as a seed
+fuzz:
+	scripts/fuzz.sh $(TIME)
+
+## vulns: known vulnerabilities, where their database can be reached; else that all versions are pinned
+vulns:
+	scripts/vulns.sh
 
 ## lint: golangci-lint and gofumpt, as configured in .golangci.yml
 lint:

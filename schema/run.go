@@ -38,6 +38,7 @@ type Run struct {
 	Server        string // profile
 	EngineVersion string // by the server's own word
 	Endpoint      string // without credentials
+	Insecure      bool   // the endpoint's certificate was not checked
 	Concurrency   int32
 
 	PeriodAsked time.Duration // 0: chosen by tracer
@@ -123,6 +124,7 @@ var Runs = Table[RunBoard]{
 		text("server", "profile of the model server", func(r *RunBoard) string { return r.Run.Server }),
 		optText("engine_version", "by the server's own word", func(r *RunBoard) string { return r.Run.EngineVersion }),
 		text("endpoint", "base URL, without credentials", func(r *RunBoard) string { return r.Run.Endpoint }),
+		{Name: "insecure", Type: typeBool, Doc: "the endpoint's certificate was not checked (--insecure): nobody knows who answered", bind: required(func(r *RunBoard) bool { return r.Run.Insecure })},
 		{Name: "concurrency", Type: typeInt32, Encoding: Delta, Doc: "requests kept in flight", bind: required(func(r *RunBoard) int32 { return r.Run.Concurrency })},
 		{Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index", bind: required(func(r *RunBoard) int32 { return r.Board.Index })},
 		text("gpu_uuid", "the board", func(r *RunBoard) string { return r.Board.UUID }),

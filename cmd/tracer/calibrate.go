@@ -25,6 +25,7 @@ type calibrateCommand struct {
 	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
 	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
 	JSON          bool          `name:"json" help:"Print the result as JSON."`
+	tlsFlags
 }
 
 // Help is printed under the flags.
@@ -42,13 +43,14 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 	}
 	// Everything but the endpoint is said as to collect, which knows how to connect.
 	as := &collect{target: target{
-		Out: c.Out, Endpoint: c.Endpoint, Model: c.Model, Server: c.Server, GPU: c.GPU, Silence: c.Silence, APIKeyFile: c.APIKeyFile, RunID: newRunID(),
+		Out: c.Out, Endpoint: c.Endpoint, Model: c.Model, Server: c.Server, GPU: c.GPU, Silence: c.Silence, APIKeyFile: c.APIKeyFile, RunID: newRunID(), tlsFlags: c.tlsFlags,
 	}, Concurrency: 1}
 	if c.Endpoint != "" || c.Out == "" {
 		if err := as.checkSimulation(); err != nil {
 			return err
 		}
 	}
+	defer c.warn(t)()
 	tr := &trace{collect: as, terminal: t, layers: l}
 	var err error
 	if c.Server != "" {

@@ -31,12 +31,14 @@ type target struct {
 	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
 	Period        string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
 	Silence       time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
+	Patience      time.Duration `default:"5m" placeholder:"TIME" help:"Wait so long for a server that cannot be reached or is overloaded before the run is stopped (default: ${default})."`
 	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
 	RunID         string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
 	Seed          int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
 	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
 	DryRun        bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
 	JSON          bool          `name:"json" help:"Print the result as JSON."`
+	tlsFlags
 }
 
 type collect struct {
@@ -116,6 +118,9 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 	if err := c.checkSimulation(); err != nil {
 		return nil, 0, profile, err
 	}
+	if _, err := c.tls(); err != nil { // before anything else is touched
+		return nil, 0, profile, err
+	}
 	if c.Server != "" {
 		if profile, err = nebula.ProfileByName(c.Server); err != nil {
 			return nil, 0, profile, usage("--server: %w", err)
@@ -175,6 +180,7 @@ func (c *collect) checkNumbers() error {
 		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000},
 		bound{"--idle", int(c.Idle / time.Second), 0, 86_400},
 		bound{"--silence", int(c.Silence / time.Second), 1, 86_400},
+		bound{"--patience", int(c.Patience / time.Second), 1, 86_400},
 	); err != nil {
 		return err
 	}

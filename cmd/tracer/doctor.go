@@ -31,6 +31,7 @@ type doctor struct {
 	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"Boards to probe (default: ${default})."`
 	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long (default: ${default})."`
 	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	tlsFlags
 }
 
 // findings is a doctor's report: what is well, what is not, and how to mend it.
@@ -56,6 +57,7 @@ func (d *doctor) Run(t *terminal, l *layers) error {
 	if err := checkDriverTimeout(d.DriverTimeout); err != nil {
 		return err
 	}
+	defer d.warn(t)()
 	f := &findings{out: t.out}
 	fmt.Fprintf(t.out, "tracer %s on %s, %s, %s\n\n", versionLine(), hostname(), kernel(), cpu())
 	d.boards(f)
@@ -126,7 +128,12 @@ func (d *doctor) endpoint(f *findings, l *layers) {
 		f.ill("endpoint", "give a readable key file, or set TRACER_API_KEY", err)
 		return
 	}
-	cfg := nebula.Config{Endpoint: d.Endpoint, Key: key}
+	secure, err := d.tls()
+	if err != nil {
+		f.ill("endpoint", "name files that are there, or leave the flags out", err)
+		return
+	}
+	cfg := nebula.Config{Endpoint: d.Endpoint, Key: key, TLS: secure}
 	if d.Server != "" {
 		if cfg.Profile, err = nebula.ProfileByName(d.Server); err != nil {
 			f.ill("endpoint", "choose one of these profiles, or leave --server out", err)
@@ -137,7 +144,11 @@ func (d *doctor) endpoint(f *findings, l *layers) {
 	defer cancel()
 	info, err := nebula.Detect(ctx, cfg)
 	if err != nil {
-		f.ill("endpoint", "start the model server, or name it with --endpoint", err)
+		mend := "do as it says, or name another with --endpoint"
+		if errors.Is(err, nebula.ErrUnreachable) {
+			mend = "start the model server, or name it with --endpoint"
+		}
+		f.ill("endpoint", mend, err)
 		return
 	}
 	model, err := chooseModel(info, d.Model, "--model")

@@ -28,6 +28,7 @@ var faults = []struct {
 }{
 	{"GPU", boardFaults},
 	{"Clock", clockFaults},
+	{"Server", slices.Concat(serverFaults, tlsFaults, hostileFaults)},
 }
 
 func TestFaults(t *testing.T) {

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/sourcegraph/conc"
 
@@ -74,6 +73,7 @@ type trace struct {
 func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (sampler.Stats, error)) (*store.Manifest, error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
+	defer t.warn(t.terminal)()
 	closeServer, err := t.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -110,7 +110,11 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence, Profile: t.profile}
+	secure, err := t.tls()
+	if err != nil {
+		return nil, err
+	}
+	cfg := nebula.Config{TLS: secure, Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence, Profile: t.profile}
 	if t.Endpoint == "sim" {
 		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {
 			return nil, err
@@ -124,7 +128,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	}
 	info, err := nebula.Detect(ctx, cfg)
 	if err != nil {
-		return nil, environment(fmt.Errorf("%w\nStart the server, or name another with --endpoint", err))
+		return nil, unserved(err, "--endpoint")
 	}
 	cfg.Profile = info.Profile
 	if cfg.Model, err = chooseModel(info, t.Model, "--model"); err != nil {
@@ -141,11 +145,19 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	t.record = schema.Run{
 		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, asked), TracerVersion: version, GitCommit: gitCommit(),
 		Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
-		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
+		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Insecure: t.Insecure, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
 	}
 	t.record.Simulated = t.simulatedParts() != ""
 	return closeServer, nil
+}
+
+// unserved is a server that cannot be used; flag names it.
+func unserved(err error, flag string) error {
+	if errors.Is(err, nebula.ErrUnreachable) {
+		err = fmt.Errorf("%w\nStart the server, or name another with %s", err, flag)
+	}
+	return environment(err)
 }
 
 // simulatedParts says what is not real: boards simulated in this process or behind the fake of libnvidia-ml, and the
@@ -179,21 +191,37 @@ func chooseModel(info nebula.ServerInfo, asked, flag string) (string, error) {
 	for _, m := range info.Models {
 		names = append(names, m.ID)
 	}
-	_, listed := info.Find(asked)
+	_, found := info.Find(asked)
 	switch {
 	case asked == "" && len(names) == 0:
 		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with %s", info.Endpoint, flag))
 	case asked == "" && len(names) > 1:
-		return "", usage("%s lists %d models; choose one with %s: %q", info.Endpoint, len(names), flag, names)
+		return "", usage("%s lists %d models; choose one with %s: %s", info.Endpoint, len(names), flag, listed(names))
 	case asked == "":
 		asked = names[0]
-	case !listed && len(names) > 0:
-		return "", usage("%s %q: %s lists %q", flag, asked, info.Endpoint, names)
+	case !found && len(names) > 0:
+		return "", usage("%s %q: %s lists %s", flag, asked, info.Endpoint, listed(names))
 	}
-	if strings.ContainsFunc(asked, unicode.IsControl) {
-		return "", usage("the model's name %q holds control characters; have the server give it another", asked)
+	if err := nebula.CheckName(asked); err != nil {
+		return "", usage("%s: %w", flag, err)
 	}
 	return asked, nil
+}
+
+// listed are the first of a server's models, quoted and cut to what a screen takes.
+func listed(names []string) string {
+	const most = 20
+	var s strings.Builder
+	for i, name := range names[:min(len(names), most)] {
+		if i > 0 {
+			s.WriteString(", ")
+		}
+		fmt.Fprintf(&s, "%.100q", name)
+	}
+	if len(names) > most {
+		fmt.Fprintf(&s, " and %d more", len(names)-most)
+	}
+	return s.String()
 }
 
 func (t *trace) pointers(lists ...[]schema.Prompt) []*schema.Prompt {
@@ -225,7 +253,7 @@ func (t *trace) open() (err error) {
 	if err != nil {
 		return err
 	}
-	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks, Gap: t.Pause}
+	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks, Gap: t.Pause, Patience: t.Patience}
 	return nil
 }
 
@@ -395,8 +423,10 @@ func (t *trace) verdict(err error) error {
 		return fmt.Errorf("all %d requests failed: %s", r.Failed, t.pipeline.FirstError())
 	case len(t.faults) > 0:
 		return &codedError{exitPartial, errors.New(strings.Join(t.faults, "\n"))}
-	case r.Failed > 0:
+	case t.schedule.Progress().Failed > 0:
 		return &codedError{exitPartial, fmt.Errorf("%d of %d requests failed, the first with: %s", r.Failed, r.Requests, t.pipeline.FirstError())}
+	case r.Failed > 0:
+		fmt.Fprintf(t.err, "every prompt was answered; %d attempts had failed before, the first with: %s\n", r.Failed, t.pipeline.FirstError())
 	}
 	return nil
 }
