@@ -9,7 +9,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/internal/tokens"
 	"github.com/llm-tracer/tracer/nebula/corpus"
-	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -30,7 +30,7 @@ func made(t *testing.T) []schema.Prompt {
 
 func publish(t *testing.T, dir string, prompts []schema.Prompt) string {
 	t.Helper()
-	path, err := pipeline.PublishCorpus(dir, corpus.Hash(prompts), prompts)
+	path, err := store.PublishCorpus(dir, schema.CorpusID(prompts), prompts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llm-tracer/tracer/analysis/compact"
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/ring"
@@ -56,7 +57,23 @@ func TestTheLatestOverheadOfTheSameSettingIsFound(t *testing.T) {
 	cut.Overhead.TTFT = schema.Effect{} // interrupted too early for an interval
 	commitRun(t, dir, cut, driver, "GPU-a", "GPU-b")
 
-	in := Setting{Host: "host", Model: "org/model", Server: "vllm", Driver: driver, Boards: []string{"GPU-a", "GPU-b"}, Period: period}
+	latestOverheads(t, dir, result("newer", 200, 21*time.Millisecond, 2).Overhead)
+	compacted(t, dir)
+	latestOverheads(t, dir, result("newer", 200, 21*time.Millisecond, 2).Overhead)
+}
+
+// compacted joins the files of a dataset.
+func compacted(t *testing.T, dir string) {
+	t.Helper()
+	folders := 0
+	if err := compact.Dataset(t.Context(), dir, "test", func(compact.Folder) { folders++ }); err != nil || folders == 0 {
+		t.Fatalf("%d folders compacted, %v", folders, err)
+	}
+}
+
+func latestOverheads(t *testing.T, dir string, want schema.Overhead) {
+	t.Helper()
+	in := Setting{Host: "host", Model: "org/model", Server: "vllm", Driver: "570.124.06", Boards: []string{"GPU-a", "GPU-b"}, Period: 20 * time.Millisecond}
 	for _, c := range []struct {
 		what   string
 		change func(*Setting)
@@ -81,7 +98,6 @@ func TestTheLatestOverheadOfTheSameSettingIsFound(t *testing.T) {
 		}
 	}
 	got, err := Dataset{Dir: dir}.LatestOverhead(in)
-	want := result("newer", 200, 21*time.Millisecond, 2).Overhead
 	if err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}

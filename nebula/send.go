@@ -245,11 +245,6 @@ func (x *exchange) undress(page []byte) {
 
 func (x *exchange) fail(kind, message string) {
 	x.span.ErrorType, x.span.ErrorMessage = kind, x.c.censor.clean(message)
-	reason := schema.ReasonFailed
-	if kind == ErrTypeInterrupted {
-		reason = schema.ReasonInterrupted
-	}
-	x.span.Invalid = append(x.span.Invalid, reason)
 }
 
 // failOwn names a failure that this side caused.
@@ -279,10 +274,11 @@ func (x *exchange) failWithoutResponse(err error) {
 	x.reply.Retry = RetryLater
 }
 
-// close ends the span.
+// close ends the span, and lists the reasons against the measurement.
 func (x *exchange) close(endNS int64) {
 	s := x.span
 	s.EndNS = max(endNS, s.StartNS)
+	s.Invalid = s.Reasons(schema.Asked{Template: x.c.cfg.Template, MaxContext: x.c.cfg.MaxContext, Exactly: x.asksExactly()})
 	if s.ErrorType == "" && x.learn {
 		for known := x.c.dressed.Load(); known < int32(x.dress); known = x.c.dressed.Load() {
 			x.c.dressed.CompareAndSwap(known, int32(x.dress)) // it answers like that: ask like that from now on

@@ -13,6 +13,7 @@ import (
 
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline/ring"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -155,7 +156,7 @@ func BenchmarkHotPath(b *testing.B) {
 		t.add(c.span(i))
 	}
 	boards, run, q := benchBoardList(), benchRun(), ring.New[schema.Reading](2*burst)
-	builder := schema.Samples.NewBuilder(&recycler{}) // as in a run
+	builder := schema.Samples.NewBuilder(&store.Recycler{}) // as in a run
 	defer builder.Release()
 	builder.Append(samplesOf(&t, made, samples, run, boards)) // grows the builders once
 	builder.NewRecord().Release()

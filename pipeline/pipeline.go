@@ -16,13 +16,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apache/arrow/go/v17/arrow/memory"
-
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline/energy"
 	"github.com/llm-tracer/tracer/pipeline/ring"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
+
+// drainRows is the most readings that are taken from the ring at a time.
+const drainRows = 4096
 
 // drainEvery is how often the rings are emptied. A ring must hold what arrives in between, and in a slow fsync.
 const drainEvery = 20 * time.Millisecond
@@ -46,16 +48,16 @@ type partition struct {
 // Pipeline writes one run.
 type Pipeline struct {
 	Config
-	dataset dataset
-	batches recycler // of samples only: statistics of plain string columns keep pointing into their batch
+	out     store.Run
+	batches store.Recycler // of samples only: statistics of plain string columns keep pointing into their batch
 
 	spans     timeline
 	open      []int64          // per worker: when its open request was announced; 0 when it has none
 	waiting   []schema.Reading // not labelled yet, oldest first
 	batch     []schema.Reading // scratch for one look at the ring
-	parts     map[partition]*part[schema.Sample]
+	parts     map[partition]*store.Part[schema.Sample]
 	seq       map[partition]int
-	finished  []File
+	finished  []store.File
 	requests  []schema.Request
 	baseline  []mean // per board, until the first request
 	power     []*energy.Updates
@@ -71,15 +73,15 @@ type mean struct {
 
 // Open claims the run's id in the dataset.
 func Open(c Config) (*Pipeline, error) {
-	if err := CheckRunID(c.Run.ID); err != nil {
+	if err := store.CheckRunID(c.Run.ID); err != nil {
 		return nil, err
 	}
 	p := &Pipeline{
 		Config:   c,
-		dataset:  dataset{root: c.Dir, run: c.Run.ID + "-" + schema.Slug(c.Run.Host)},
+		out:      store.Run{Root: c.Dir, Name: store.RunName(c.Run.ID, c.Run.Host)},
 		open:     make([]int64, len(c.Spans)),
-		batch:    make([]schema.Reading, batchRows),
-		parts:    map[partition]*part[schema.Sample]{},
+		batch:    make([]schema.Reading, drainRows),
+		parts:    map[partition]*store.Part[schema.Sample]{},
 		seq:      map[partition]int{},
 		baseline: make([]mean, len(c.Boards)),
 		counters: make([]counter, len(c.Boards)),
@@ -88,7 +90,7 @@ func Open(c Config) (*Pipeline, error) {
 	for i := range c.Boards {
 		p.power = append(p.power, energy.NewUpdates(c.Boards[i].Power.Period))
 	}
-	if err := p.dataset.claim(); err != nil {
+	if err := p.out.Claim(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -173,16 +175,16 @@ func (p *Pipeline) file(r *schema.Reading) error {
 	out := p.parts[key]
 	if out == nil {
 		var err error
-		if out, err = createPart(schema.Samples, &p.batches, p.dataset.tmp(), p.samplePath(key)); err != nil {
+		if out, err = store.CreatePart(schema.Samples, &p.batches, p.out.Tmp(), p.samplePath(key)); err != nil {
 			return err
 		}
 		p.parts[key] = out
 	}
-	err := out.add(&schema.Sample{
+	err := out.Add(&schema.Sample{
 		Reading: *r, Run: p.Run, Board: &p.Boards[r.Board],
 		Stage: l.stage, Span: l.span, Workload: l.workload, Warmup: l.warmup, Concurrent: l.concurrent,
 	})
-	if err != nil || !out.full() {
+	if err != nil || !out.Full() {
 		return err
 	}
 	return p.close(key)
@@ -199,17 +201,11 @@ func (p *Pipeline) idleBaseline(r *schema.Reading, l label) {
 func (p *Pipeline) samplePath(key partition) string {
 	b := &p.Boards[key.board]
 	return path.Join(schema.Samples.Name, "gpu="+schema.Slug(b.Name), "llm="+schema.Slug(p.Run.Model), "stage="+string(key.stage),
-		fmt.Sprintf("%s-%s-%03d.parquet", p.dataset.run, shortUUID(b.UUID), p.seq[key]))
-}
-
-// shortUUID is the eight digits that tell boards apart in file names.
-func shortUUID(uuid string) string {
-	s := schema.Slug(strings.TrimPrefix(strings.TrimPrefix(uuid, "GPU-"), "MIG-"))
-	return s[:min(8, len(s))]
+		fmt.Sprintf("%s-%s-%03d.parquet", p.out.Name, schema.ShortUUID(b.UUID), p.seq[key]))
 }
 
 func (p *Pipeline) close(key partition) error {
-	f, err := p.parts[key].finish()
+	f, err := p.parts[key].Finish()
 	if err != nil {
 		return err
 	}
@@ -234,12 +230,12 @@ func (p *Pipeline) request(s *schema.Span) schema.Request {
 
 // Commit writes the tables beside the samples, publishes every file and, last, the manifest. sampling has one entry per
 // board; the run's end, status and counts must stand in Run already, except those of its requests.
-func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (Manifest, error) {
+func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (store.Manifest, error) {
 	for _, key := range slices.SortedFunc(maps.Keys(p.parts), func(a, b partition) int {
 		return cmp.Or(cmp.Compare(a.board, b.board), cmp.Compare(a.stage, b.stage))
 	}) {
 		if err := p.close(key); err != nil {
-			return Manifest{}, err
+			return store.Manifest{}, err
 		}
 	}
 	p.judge(sampling)
@@ -253,18 +249,18 @@ func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (Manifest, 
 		}
 	}
 	if err := p.writeTables(boards, p.folds(energies)); err != nil {
-		return Manifest{}, err
+		return store.Manifest{}, err
 	}
-	m := Manifest{RunID: p.Run.ID, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status, Files: p.finished}
-	return m, p.dataset.publish(&m)
+	m := store.Manifest{RunID: p.Run.ID, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status, Files: p.finished}
+	return m, p.out.Publish(&m)
 }
 
 func (p *Pipeline) writeTables(boards []schema.RunBoard, folds []schema.Fold) error {
-	file := p.dataset.run + ".parquet"
+	file := p.out.Name + ".parquet"
 	if len(p.requests) > 0 {
-		gpu := shortUUID(p.Boards[0].UUID)
+		gpu := schema.ShortUUID(p.Boards[0].UUID)
 		dir := path.Join(schema.Requests.Name, "gpu="+schema.Slug(p.requests[0].GPUName), "llm="+schema.Slug(p.Run.Model))
-		if err := writeTable(p, schema.Requests, path.Join(dir, fmt.Sprintf("%s-%s-000.parquet", p.dataset.run, gpu)), p.requests); err != nil {
+		if err := writeTable(p, schema.Requests, path.Join(dir, fmt.Sprintf("%s-%s-000.parquet", p.out.Name, gpu)), p.requests); err != nil {
 			return err
 		}
 	}
@@ -274,18 +270,19 @@ func (p *Pipeline) writeTables(boards []schema.RunBoard, folds []schema.Fold) er
 		}
 	}
 	// A corpus is the same file for every run that sends it.
-	if corpus := path.Join(schema.Prompts.Name, p.Run.CorpusID+".parquet"); !p.dataset.has(corpus) {
-		f, err := writeCorpus(p.dataset.tmp(), corpus, p.Prompts)
+	if corpus := path.Join(schema.Prompts.Name, p.Run.CorpusID+".parquet"); !p.out.Has(corpus) {
+		f, err := store.WriteCorpus(p.out.Tmp(), corpus, p.Prompts)
 		if err != nil {
 			return err
 		}
 		p.finished = append(p.finished, f)
 	}
+	slices.SortFunc(boards, func(a, b schema.RunBoard) int { return cmp.Compare(a.Board.UUID, b.Board.UUID) })
 	return writeTable(p, schema.Runs, path.Join(schema.Runs.Name, file), boards)
 }
 
 func writeTable[R any](p *Pipeline, t schema.Table[R], path string, rows []R) error {
-	f, err := writeFile(p.dataset.tmp(), t, path, rows)
+	f, err := store.WriteFile(p.out.Tmp(), t, path, rows)
 	if err != nil {
 		return err
 	}
@@ -293,18 +290,5 @@ func writeTable[R any](p *Pipeline, t schema.Table[R], path string, rows []R) er
 	return nil
 }
 
-func writeFile[R any](tmp string, t schema.Table[R], path string, rows []R) (File, error) {
-	out, err := createPart(t, memory.DefaultAllocator, tmp, path)
-	if err != nil {
-		return File{}, err
-	}
-	for i := range rows {
-		if err := out.add(&rows[i]); err != nil {
-			return File{}, err
-		}
-	}
-	return out.finish()
-}
-
 // Abandon removes what was written and publishes nothing.
-func (p *Pipeline) Abandon() error { return p.dataset.abandon() }
+func (p *Pipeline) Abandon() error { return p.out.Abandon() }

@@ -98,7 +98,7 @@ type Fold struct {
 var Folds = Table[Fold]{
 	Name:    "folds",
 	Doc:     "one row per run, GPU, workload, size and stage: the valid repetitions together",
-	SortKey: "run_id,gpu_uuid,workload,target_tokens,stage",
+	SortKey: "run_id,gpu_uuid,workload,target_tokens,inference_stage",
 	Columns: []Column[Fold]{
 		{Name: "run_id", Type: typeString, Encoding: Dictionary, Doc: "the run", bind: required(func(f *Fold) string { return f.Run.ID })},
 		{Name: "host", Type: typeString, Encoding: Dictionary, Doc: "the machine that measured", bind: required(func(f *Fold) string { return f.Run.Host })},

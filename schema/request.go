@@ -6,32 +6,6 @@ import (
 	"github.com/llm-tracer/tracer/internal/clock"
 )
 
-// Reason codes of a request that must not be used for calibration without thought.
-const (
-	ReasonFailed         = "failed"               // no complete answer; error_type says why
-	ReasonInterrupted    = "interrupted"          // the run was stopped while it was in flight
-	ReasonPrefixCacheHit = "prefix_cache_hit"     // part of the prompt was not prefilled
-	ReasonTokensCut      = "tokens_truncated"     // the server counted fewer prompt tokens than were sent
-	ReasonTokenCount     = "token_count_mismatch" // the server counted more prompt tokens than text and chat template have
-	ReasonLength         = "length_mismatch"      // an exact answer length was asked for and not given
-	ReasonOverlap        = "overlap"              // another request was in flight at the same time
-	ReasonStreamBroken   = "stream_broken"        // the stream ended without its end mark
-	ReasonNoFirstToken   = "no_first_token"       // nothing marks the end of prefill
-	ReasonGap            = "gap"                  // a board was not read for a while: runs.gaps
-	ReasonThrottled      = "throttled"            // a board was slowed down: ThrottleSlowdown in throttle_reasons
-	ReasonForeignLoad    = "foreign_load"         // a board was busy before the run's first request
-	ReasonClockStep      = "clock_step"           // the wall clock stepped meanwhile: runs.clock_steps
-)
-
-// ThrottleSlowdown are the bits of nvmlClocksEventReasons that make a request throttled: hardware slowdown 0x8, software
-// and hardware thermal slowdown 0x20 and 0x40, power brake 0x80. Something was wrong with the board or its supply. The
-// power cap 0x4 is not among them: at its power limit, which runs state, a board does what it is meant to do, and long
-// prefills on boards of low limits hardly ever do anything else.
-const ThrottleSlowdown = 0x8 | 0x20 | 0x40 | 0x80
-
-// ErrorInterrupted is the error type of a request that was in flight when the run was stopped.
-const ErrorInterrupted = "interrupted"
-
 // Request is one attempt at one request, with the boards it ran on.
 type Request struct {
 	Span
@@ -184,6 +158,10 @@ var Requests = Table[Request]{
 		{Name: "finish_reason", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "stop, length, …, by the server", bind: optional(func(r *Request) Opt[string] { return named(r.FinishReason) })},
 		{Name: "http_status", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "NULL where no answer came", bind: optional(func(r *Request) Opt[int32] { return r.HTTPStatus })},
 		{Name: "error_type", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "NULL where the request succeeded", bind: optional(func(r *Request) Opt[string] { return named(r.ErrorType) })},
+		{
+			Name: "given_up", Type: typeBool, Nullable: true, Doc: "the client stopped listening before the server had stopped answering: the board may have worked on",
+			bind: required(func(r *Request) bool { return r.GivenUp }),
+		},
 		{Name: "concurrency", Type: typeInt32, Encoding: Delta, Doc: "requests that the run keeps in flight", bind: required(func(r *Request) int32 { return r.Concurrency })},
 		energyJ("prefill_energy_j", "prefill", func(r *Request) Opt[float64] { return r.PrefillEnergy.J }),
 		energyJ("prefill_energy_j_lo", "prefill, lower bound", func(r *Request) Opt[float64] { return r.PrefillEnergy.Lo }),

@@ -40,7 +40,7 @@ func (b *boards) facts() []schema.Board {
 
 // openBoards opens what --gpu names. Nothing real is opened for simulated boards, and nothing is simulated unless asked.
 func openBoards(spec string, patience time.Duration) (*boards, error) {
-	if err := checkPatience(patience); err != nil {
+	if err := checkDriverTimeout(patience); err != nil {
 		return nil, err
 	}
 	if !strings.Contains(spec, simPrefix) {
@@ -59,9 +59,9 @@ func openBoards(spec string, patience time.Duration) (*boards, error) {
 	return b, nil
 }
 
-func checkPatience(patience time.Duration) error {
+func checkDriverTimeout(patience time.Duration) error {
 	if patience < time.Second || patience > 10*time.Minute {
-		return usage("--patience %v: give a time between 1s and 10m: calls of a driver can take seconds", patience)
+		return usage("--driver-timeout %v: give a time between 1s and 10m: calls of a driver can take seconds", patience)
 	}
 	return nil
 }

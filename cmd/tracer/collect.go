@@ -14,7 +14,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/corpus"
-	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -24,19 +24,19 @@ const longestPeriod = 10 * time.Second
 
 // target is what a trace is taken of, with what, and where it goes: the flags that collect and overhead share.
 type target struct {
-	Out        string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
-	Endpoint   string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
-	Model      string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
-	Server     string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
-	GPU        string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
-	Period     string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
-	Silence    time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
-	Patience   time.Duration `default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
-	RunID      string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
-	Seed       int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
-	APIKeyFile string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
-	DryRun     bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
-	JSON       bool          `name:"json" help:"Print the result as JSON."`
+	Out           string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
+	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
+	Model         string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
+	Server        string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
+	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
+	Period        string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
+	Silence       time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
+	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
+	RunID         string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
+	Seed          int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
+	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	DryRun        bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
+	JSON          bool          `name:"json" help:"Print the result as JSON."`
 }
 
 type collect struct {
@@ -110,7 +110,7 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 	if c.RunID == "" {
 		c.RunID = newRunID()
 	}
-	if err := pipeline.CheckRunID(c.RunID); err != nil {
+	if err := store.CheckRunID(c.RunID); err != nil {
 		return nil, 0, profile, usage("--run-id: %w", err)
 	}
 	if err := c.checkSimulation(); err != nil {
@@ -121,7 +121,7 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 			return nil, 0, profile, usage("--server: %w", err)
 		}
 	}
-	if b, err = openBoards(c.GPU, c.Patience); err != nil {
+	if b, err = openBoards(c.GPU, c.DriverTimeout); err != nil {
 		return nil, 0, profile, err
 	}
 	for _, board := range b.facts() {
@@ -215,7 +215,7 @@ func newRunID() string {
 }
 
 // report prints what was found, read back from the files just published.
-func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
+func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 	summary, err := analysis.Dataset{Dir: c.Out}.Summarize(m.RunID)
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
@@ -228,7 +228,7 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 			Simulated bool              `json:"simulated"`
 			Status    schema.Status     `json:"status"`
 			Dataset   string            `json:"dataset"`
-			Files     []pipeline.File   `json:"files"`
+			Files     []store.File      `json:"files"`
 			Sampling  []schema.Sampling `json:"sampling"`
 			Query     string            `json:"duckdb_query"`
 		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query})
@@ -249,7 +249,7 @@ func (c *collect) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 }
 
 // printHead begins a report.
-func (t *trace) printHead(m *pipeline.Manifest) {
+func (t *trace) printHead(m *store.Manifest) {
 	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, t.Out)
 	if what := t.simulatedParts(); what != "" {
 		fmt.Fprintf(t.out, "SIMULATED %s: these numbers describe no real hardware.\n", what)

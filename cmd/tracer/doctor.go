@@ -24,13 +24,13 @@ const (
 )
 
 type doctor struct {
-	Out        string        `default:"datasets" placeholder:"DIR" help:"Dataset that would be written into (default: ${default})."`
-	Endpoint   string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server to ask (default: ${default})."`
-	Model      string        `placeholder:"NAME" help:"Model that would be asked for."`
-	Server     string        `placeholder:"NAME" help:"Server profile (default: detected)."`
-	GPU        string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"Boards to probe (default: ${default})."`
-	Patience   time.Duration `default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long (default: ${default})."`
-	APIKeyFile string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	Out           string        `default:"datasets" placeholder:"DIR" help:"Dataset that would be written into (default: ${default})."`
+	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server to ask (default: ${default})."`
+	Model         string        `placeholder:"NAME" help:"Model that would be asked for."`
+	Server        string        `placeholder:"NAME" help:"Server profile (default: detected)."`
+	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"Boards to probe (default: ${default})."`
+	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long (default: ${default})."`
+	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
 }
 
 // findings is a doctor's report: what is well, what is not, and how to mend it.
@@ -53,7 +53,7 @@ func (f *findings) note(what, note string) { fmt.Fprintf(f.out, "note  %-9s %s\n
 
 // Run looks at everything that collect needs, and goes on past what fails.
 func (d *doctor) Run(t *terminal, l *layers) error {
-	if err := checkPatience(d.Patience); err != nil {
+	if err := checkDriverTimeout(d.DriverTimeout); err != nil {
 		return err
 	}
 	f := &findings{out: t.out}
@@ -69,7 +69,7 @@ func (d *doctor) Run(t *terminal, l *layers) error {
 }
 
 func (d *doctor) boards(f *findings) {
-	library, err := nvml.Open(nvml.Options{Patience: d.Patience})
+	library, err := nvml.Open(nvml.Options{Patience: d.DriverTimeout})
 	if err != nil {
 		f.ill("driver", "run on the machine that has the GPU; install the NVIDIA driver, or in a container start it with --gpus all; LD_LIBRARY_PATH must reach libnvidia-ml.so.1", err)
 		return
@@ -94,7 +94,7 @@ func (d *doctor) board(f *findings, device sampler.Device) {
 		f.note("board", caveat)
 	}
 	probed := device.(*nvml.Board)
-	answers, err := sampler.Within(probeLength+d.Patience, func() ([]nvml.Answer, error) {
+	answers, err := sampler.Within(probeLength+d.DriverTimeout, func() ([]nvml.Answer, error) {
 		return probed.Probe(context.Background(), probeLength)
 	})
 	if errors.Is(err, sampler.ErrHung) {

@@ -142,7 +142,7 @@ const sampling = "run faulted: "
 func (b *bench) collect(breaks func(), code int, says []string, more ...string) {
 	b.t.Helper()
 	args := collectArgs(filepath.Join(b.dir, "data"), "faulted", "--endpoint", b.url, "--workload", "decode", "--sizes", "100", "--prompts", "4",
-		"--warmup", "0", "--idle", "1s", "--pause", "100ms", "--patience", "1s")
+		"--warmup", "0", "--idle", "1s", "--pause", "100ms", "--driver-timeout", "1s")
 	cmd, printed := b.started(sampling, append(args, more...)...)
 	breaks()
 	b.ended(cmd, printed, code, says...)

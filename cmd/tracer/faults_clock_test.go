@@ -92,7 +92,7 @@ func aStoppedProcess(t *testing.T) {
 	b := newBench(t, 1)
 	const stopped = 2500 * time.Millisecond
 	args := collectArgs(filepath.Join(b.dir, "data"), "faulted", "--endpoint", b.url, "--workload", "decode", "--sizes", "100", "--prompts", "6",
-		"--warmup", "0", "--idle", "500ms", "--pause", "0s", "--patience", "1s")
+		"--warmup", "0", "--idle", "500ms", "--pause", "0s", "--driver-timeout", "1s")
 	cmd, printed := b.started(sampling, args...)
 	waitForTruth(t, b.truth, 1)
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {

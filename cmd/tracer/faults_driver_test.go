@@ -18,7 +18,7 @@ var driverFaults = []fault{
 	{"library and driver of different versions, in mid-run", onFake, "the boards are lost; what was measured is committed; exit 3", aMismatchInMidRun},
 	{"library without a function", "the fake of libnvidia-ml, built without it", "its columns are NULL; `tracer doctor` names it; exit 0", aMissingFunction},
 	{"library without a function that nothing works without", "the fake of libnvidia-ml, built without it", "an error that names it; exit 4", aMissingNecessity},
-	{"a call about one board hangs", onFake, "after --patience that board is lost; another thread reads the others; the program ends without waiting; exit 3", aHangingBoard},
+	{"a call about one board hangs", onFake, "after --driver-timeout that board is lost; another thread reads the others; the program ends without waiting; exit 3", aHangingBoard},
 	{"every call hangs", onFake, "the run stops, and what was measured is committed; exit 3", aHangingDriver},
 	{"opening the library hangs", onFake, "an error with its mend; exit 4", aHangAtStart},
 	{"a call hangs during calibration", onFake, "an error that names the board; exit 4", aHangInCalibration},
@@ -148,20 +148,20 @@ func aHangingDriver(t *testing.T) {
 func aHangAtStart(t *testing.T) {
 	b := newBench(t, 1)
 	b.script.SetInitCost(forGood)
-	cmd, printed := b.started("", collectArgs(b.dir, "faulted", "--endpoint", b.url, "--patience", "1s")...)
+	cmd, printed := b.started("", collectArgs(b.dir, "faulted", "--endpoint", b.url, "--driver-timeout", "1s")...)
 	b.ended(cmd, printed, exitEnvironment, "does not come back", "no answer in 3s")
 }
 
 func aHangInCalibration(t *testing.T) {
 	b := newBench(t, 2)
-	cmd, printed := b.started("calibrating", collectArgs(b.dir, "faulted", "--endpoint", b.url, "--calibrate", "auto", "--patience", "1s")...)
+	cmd, printed := b.started("calibrating", collectArgs(b.dir, "faulted", "--endpoint", b.url, "--calibrate", "auto", "--driver-timeout", "1s")...)
 	b.fault(1, sim.Fault{Function: sim.FieldValues, Extra: forGood})
 	b.ended(cmd, printed, exitEnvironment, "calibrating "+b.script.Boards()[1].Spec().UUID, "does not come back")
 }
 
 func aHangUnderDoctor(t *testing.T) {
 	b := newBench(t, 1)
-	cmd, printed := b.started("ok    board", "doctor", "--endpoint", b.url, "--out", b.dir, "--patience", "1s")
+	cmd, printed := b.started("ok    board", "doctor", "--endpoint", b.url, "--out", b.dir, "--driver-timeout", "1s")
 	b.fault(0, sim.Fault{Function: sim.FieldValues, Extra: forGood})
 	b.ended(cmd, printed, exitEnvironment, "FAIL  sensors", "does not come back", "ok    endpoint")
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/nebula"
-	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
 // The exit codes. Scripts rely on them.
@@ -52,6 +52,8 @@ type commands struct {
 	Collect   collect          `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
 	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
 	Overhead  overhead         `cmd:"" help:"Measure what sampling costs the requests: blocks without it, and at several periods, in random order."`
+	Verify    verifyCommand    `cmd:"" help:"Read every byte of a dataset and hold it against its manifests, its schema and itself."`
+	Compact   compactCommand   `cmd:"" help:"Join a dataset's small files into large ones, with the same rows."`
 	Doctor    doctor           `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
 	Calibrate calibrateCommand `cmd:"" help:"Measure how the boards' sensors behave: update periods, averaging windows, cost of each call."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
@@ -117,7 +119,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &coded):
 		return coded.code
-	case errors.Is(err, pipeline.ErrRunExists):
+	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy):
 		return exitConflict
 	default:
 		return exitFailure

@@ -13,7 +13,7 @@ import (
 	"github.com/llm-tracer/tracer/internal/tokens"
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/corpus"
-	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -161,7 +161,7 @@ func (o *overhead) printPlan(t *terminal, c *collect, b *boards, periods []time.
 }
 
 // report prints what was found, read back from the files just published.
-func (o *overhead) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
+func (o *overhead) report(t *terminal, tr *trace, m *store.Manifest) error {
 	lines, err := analysis.Dataset{Dir: o.Out}.Overhead(m.RunID)
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
@@ -172,7 +172,7 @@ func (o *overhead) report(t *terminal, tr *trace, m *pipeline.Manifest) error {
 			Simulated bool                    `json:"simulated"`
 			Status    schema.Status           `json:"status"`
 			Dataset   string                  `json:"dataset"`
-			Files     []pipeline.File         `json:"files"`
+			Files     []store.File            `json:"files"`
 			Planned   time.Duration           `json:"period_planned_ns"`
 			Periods   []analysis.OverheadLine `json:"periods"`
 		}{m.RunID, tr.record.Simulated, m.Status, o.Out, m.Files, tr.plan.Power, lines})

@@ -18,7 +18,7 @@ import (
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/author"
 	"github.com/llm-tracer/tracer/nebula/corpus"
-	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -97,7 +97,7 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	if c.DryRun {
 		return c.report(t, made, "")
 	}
-	path, err := pipeline.PublishCorpus(c.Out, corpus.Hash(made), made)
+	path, err := store.PublishCorpus(c.Out, schema.CorpusID(made), made)
 	if err != nil {
 		return unwritable(c.Out, err)
 	}
@@ -257,7 +257,7 @@ type madeCorpus struct {
 }
 
 func (c *prompts) report(t *terminal, made []schema.Prompt, path string) error {
-	m := madeCorpus{ID: corpus.Hash(made), Path: path, Prompts: len(made), Tokenizer: made[0].Tokenizer, Sources: map[string]int{}}
+	m := madeCorpus{ID: schema.CorpusID(made), Path: path, Prompts: len(made), Tokenizer: made[0].Tokenizer, Sources: map[string]int{}}
 	for i := range made {
 		m.Tokens += int64(made[i].TextTokens)
 		m.Sources[made[i].Source]++

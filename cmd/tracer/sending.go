@@ -135,7 +135,7 @@ func (t *trace) ready(ctx context.Context) error {
 	}
 	cfg.ContextTokens, cfg.MaxContext = nebula.ContextFor(t.pointers(t.warmup, t.prompts)), longest.V
 	cfg.Reopen = openings.Reopen
-	t.record.CorpusID, t.record.Tokenizer = corpus.Hash(t.corpus), counter.Name()
+	t.record.CorpusID, t.record.Tokenizer = schema.CorpusID(t.corpus), counter.Name()
 	own := true // the model's own tokenizer: every count is held against it
 	if local, ok := counter.(*tokens.Tokenizer); ok {
 		own = local.FromFile()

@@ -23,6 +23,7 @@ import (
 	servesim "github.com/llm-tracer/tracer/nebula/sim"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/ring"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -70,7 +71,7 @@ type trace struct {
 }
 
 // run measures and commits. The manifest is nil where nothing was committed.
-func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (sampler.Stats, error)) (*pipeline.Manifest, error) {
+func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (sampler.Stats, error)) (*store.Manifest, error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
 	closeServer, err := t.connect(ctx)
@@ -218,7 +219,7 @@ func (t *trace) open() (err error) {
 	t.pipeline, err = pipeline.Open(pipeline.Config{
 		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: t.corpus, Readings: t.readings, Spans: spans,
 	})
-	if err != nil && !errors.Is(err, pipeline.ErrRunExists) {
+	if err != nil && !errors.Is(err, store.ErrRunExists) {
 		return unwritable(t.Out, err)
 	}
 	if err != nil {
@@ -325,7 +326,7 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 }
 
 // commit publishes the run.
-func (t *trace) commit(stats sampler.Stats, err error) (*pipeline.Manifest, error) {
+func (t *trace) commit(stats sampler.Stats, err error) (*store.Manifest, error) {
 	t.publishing.Lock() // never unlocked: from here on the run is being committed, and a second Ctrl-C comes too late
 	t.record.End = clock.Read()
 	t.record.Status = schema.StatusComplete

@@ -1,11 +1,11 @@
-package pipeline
+package store
 
 import "math/bits"
 
-// recycler is the allocator of a pipeline's record batches and pages. Batches are all alike, so what one gives back the
+// Recycler is the allocator of a pipeline's record batches and pages. Batches are all alike, so what one gives back the
 // next takes: without it every batch is a dozen large allocations for the garbage collector, which runs beside the
 // sampler. It serves one goroutine.
-type recycler struct{ free [32][][]byte } // by power of two
+type Recycler struct{ free [32][][]byte } // by power of two
 
 // largest is the class from which on memory is left to the collector.
 const largest = 24
@@ -13,7 +13,7 @@ const largest = 24
 func class(size int) int { return bits.Len(uint(max(size, 64) - 1)) }
 
 // Allocate gives zeroed memory, as Arrow's builders expect.
-func (r *recycler) Allocate(size int) []byte {
+func (r *Recycler) Allocate(size int) []byte {
 	c := class(size)
 	if c > largest {
 		return make([]byte, size)
@@ -29,7 +29,7 @@ func (r *recycler) Allocate(size int) []byte {
 }
 
 // Reallocate grows or shrinks memory in place where it can.
-func (r *recycler) Reallocate(size int, b []byte) []byte {
+func (r *Recycler) Reallocate(size int, b []byte) []byte {
 	if size <= cap(b) {
 		return b[:size]
 	}
@@ -40,7 +40,7 @@ func (r *recycler) Reallocate(size int, b []byte) []byte {
 }
 
 // Free takes memory back.
-func (r *recycler) Free(b []byte) {
+func (r *Recycler) Free(b []byte) {
 	if c := class(cap(b)); c <= largest && cap(b) == 1<<c {
 		r.free[c] = append(r.free[c], b[:0])
 	}

@@ -1,4 +1,4 @@
-package pipeline
+package store
 
 import (
 	"bytes"
@@ -28,7 +28,7 @@ func writeRows[R any](t require, table schema.Table[R], mem memory.Allocator, ro
 	b := table.NewBuilder(mem)
 	defer b.Release()
 	for len(rows) > 0 {
-		n := min(batchRows, len(rows))
+		n := min(BatchRows, len(rows))
 		b.Append(rows[:n])
 		rows = rows[n:]
 		record := b.NewRecord()
@@ -41,6 +41,13 @@ func writeRows[R any](t require, table schema.Table[R], mem memory.Allocator, ro
 		t.Fatalf("%v", err)
 	}
 	return out.Bytes()
+}
+
+func testBoards() (boards []schema.Board) {
+	for i := range 4 {
+		boards = append(boards, schema.Board{Index: int32(i), UUID: fmt.Sprintf("GPU-%08x-test", i), Name: "sim-H100-SXM"})
+	}
+	return boards
 }
 
 type require interface{ Fatalf(string, ...any) }
@@ -129,8 +136,8 @@ func drawOpt[T any](t *rapid.T, name string, g *rapid.Generator[T]) schema.Opt[T
 
 func TestSamplesComeBackAsTheyWere(t *testing.T) {
 	run := &schema.Run{ID: "r", Host: "h", Model: "m"}
-	boards := benchBoardList()
-	var mem recycler // one for all cases, as one serves all parts of a run
+	boards := testBoards()
+	var mem Recycler // one for all cases, as one serves all parts of a run
 	rapid.Check(t, func(t *rapid.T) {
 		finite := rapid.Float64Range(-1e9, 1e9)
 		var rows []schema.Sample
@@ -161,7 +168,7 @@ func TestSamplesComeBackAsTheyWere(t *testing.T) {
 
 // Every row is a request of its own: the dictionaries outgrow their page and the writer goes on without.
 func TestDictionariesThatOutgrowTheirPageAreLeft(t *testing.T) {
-	run, board := &schema.Run{ID: "r", Host: "h", Model: "m"}, &benchBoardList()[0]
+	run, board := &schema.Run{ID: "r", Host: "h", Model: "m"}, &testBoards()[0]
 	rows := make([]schema.Sample, 2*rowGroupRows+5000)
 	for i := range rows {
 		id := fmt.Sprintf("a-rather-long-request-id-that-fills-the-dictionary-%09d", i/2)
@@ -171,7 +178,7 @@ func TestDictionariesThatOutgrowTheirPageAreLeft(t *testing.T) {
 			rows[i].Span = nil
 		}
 	}
-	var mem recycler
+	var mem Recycler
 	got, groups := readBack(t, writeRows(t, schema.Samples, &mem, rows))
 	compare(t, got, plain(schema.Samples, rows))
 	if want := []int64{rowGroupRows, rowGroupRows, 5000}; !reflect.DeepEqual(groups, want) {
@@ -195,16 +202,16 @@ func TestRequestsComeBackAsTheyWere(t *testing.T) {
 
 // Row-group statistics let readers skip files: they must be those of the rows, NULLs counted.
 func TestStatisticsOfRunsAreTrue(t *testing.T) {
-	run, boards := &schema.Run{ID: "r", Host: "h", Model: "m"}, benchBoardList()
+	run, boards := &schema.Run{ID: "r", Host: "h", Model: "m"}, testBoards()
 	var rows []schema.Sample
-	for i := range 3 * batchRows {
+	for i := range 3 * BatchRows {
 		s := schema.Sample{Run: run, Board: &boards[1], Stage: schema.StageDecode}
 		if i/100%3 > 0 {
 			s.Span = &schema.Span{RequestID: fmt.Sprintf("r-%03d", i/100), Prompt: &schema.Prompt{ID: "p"}}
 		}
 		rows = append(rows, s)
 	}
-	var mem recycler
+	var mem Recycler
 	r, err := file.NewParquetReader(bytes.NewReader(writeRows(t, schema.Samples, &mem, rows)))
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package pipeline
+package store
 
 import (
 	"github.com/apache/arrow/go/v17/parquet/compress"

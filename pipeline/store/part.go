@@ -1,4 +1,4 @@
-package pipeline
+package store
 
 import (
 	"cmp"
@@ -10,18 +10,20 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/llm-tracer/tracer/schema"
 )
 
+// Sizes of what is written.
 const (
-	batchRows = 4096      // fewer at a time halve the encoder's speed
-	partBytes = 128 << 20 // a part is closed once it is this large
+	BatchRows = 4096      // encoded together: fewer at a time halve the encoder's speed
+	PartBytes = 128 << 20 // a part is closed once it is this large
 )
 
-// part is one Parquet file being written under _tracer/tmp.
-type part[R any] struct {
+// Part is one Parquet file being written under _tracer/tmp.
+type Part[R any] struct {
 	path    string // relative to the dataset, where it will be published
 	tmp     *os.File
 	out     *hashed
@@ -52,7 +54,8 @@ func (h *hashed) failed(what, path string, err error) error {
 	return fmt.Errorf("%s %s: %w", what, path, cmp.Or(h.err, err))
 }
 
-func createPart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path string) (*part[R], error) {
+// CreatePart begins a file in tmpDir that is to be published at path.
+func CreatePart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path string) (*Part[R], error) {
 	sum := sha256.Sum256([]byte(path))
 	name := hex.EncodeToString(sum[:8]) + ".part" // does not end in .parquet: no reader's glob finds it
 	f, err := os.OpenFile(filepath.Join(tmpDir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
@@ -65,19 +68,19 @@ func createPart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path str
 		_ = f.Close()
 		return nil, out.failed("starting a part of", t.Name, err)
 	}
-	return &part[R]{path: path, tmp: f, out: out, parquet: w, builder: t.NewBuilder(mem)}, nil
+	return &Part[R]{path: path, tmp: f, out: out, parquet: w, builder: t.NewBuilder(mem)}, nil
 }
 
-// add takes one row; every batchRows of them are encoded.
-func (p *part[R]) add(row *R) error {
+// Add takes one row; every BatchRows of them are encoded.
+func (p *Part[R]) Add(row *R) error {
 	p.pending = append(p.pending, *row)
-	if len(p.pending) < batchRows {
+	if len(p.pending) < BatchRows {
 		return nil
 	}
 	return p.encode()
 }
 
-func (p *part[R]) encode() error {
+func (p *Part[R]) encode() error {
 	if len(p.pending) == 0 {
 		return nil
 	}
@@ -87,17 +90,30 @@ func (p *part[R]) encode() error {
 	p.pending = p.pending[:0]
 	record := p.builder.NewRecord()
 	defer record.Release()
+	return p.encoded(record)
+}
+
+// AddBatch takes up to BatchRows rows in the layout of the table's builder.
+func (p *Part[R]) AddBatch(record arrow.Record) error {
+	if err := p.encode(); err != nil {
+		return err
+	}
+	p.rows += record.NumRows()
+	return p.encoded(record)
+}
+
+func (p *Part[R]) encoded(record arrow.Record) error {
 	if err := p.parquet.write(record); err != nil {
 		return p.out.failed("writing", p.path, err)
 	}
 	return nil
 }
 
-// full says that the part has reached its size.
-func (p *part[R]) full() bool { return p.out.n >= partBytes }
+// Full says that the part has reached its size.
+func (p *Part[R]) Full() bool { return p.out.n >= PartBytes }
 
-// finish writes the footer and syncs the file; it is then whole, but not yet published.
-func (p *part[R]) finish() (File, error) {
+// Finish writes the footer and syncs the file; it is then whole, but not yet published.
+func (p *Part[R]) Finish() (File, error) {
 	defer p.builder.Release()
 	if err := p.encode(); err != nil {
 		return File{}, err
@@ -112,4 +128,18 @@ func (p *part[R]) finish() (File, error) {
 		return File{}, fmt.Errorf("closing %s: %w", p.path, err)
 	}
 	return File{Path: p.path, Rows: p.rows, Bytes: p.out.n, SHA256: hex.EncodeToString(p.out.sum.Sum(nil)), tmp: p.tmp.Name()}, nil
+}
+
+// WriteFile writes a small table whole.
+func WriteFile[R any](tmp string, t schema.Table[R], path string, rows []R) (File, error) {
+	out, err := CreatePart(t, memory.DefaultAllocator, tmp, path)
+	if err != nil {
+		return File{}, err
+	}
+	for i := range rows {
+		if err := out.Add(&rows[i]); err != nil {
+			return File{}, err
+		}
+	}
+	return out.Finish()
 }

@@ -1,4 +1,4 @@
-package pipeline
+package store
 
 import (
 	"encoding/json"
@@ -39,6 +39,12 @@ type Manifest struct {
 	Files         []File        `json:"files"`
 }
 
+// Name is what the run's files begin with.
+func (m *Manifest) Name() string { return RunName(m.RunID, m.Host) }
+
+// RunName is what a run's files begin with: <run_id>-<host>.
+func RunName(runID, host string) string { return runID + "-" + schema.Slug(host) }
+
 // runIDs stand in file names and partition paths.
 var runIDs = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
@@ -50,49 +56,64 @@ func CheckRunID(id string) error {
 	return nil
 }
 
-// dataset is a folder that runs are written into.
-type dataset struct {
-	root string
-	run  string // <run_id>-<host>
+// Run is one run's place in a dataset.
+type Run struct {
+	Root string // the dataset
+	Name string // <run_id>-<host>
+
+	claim *os.File // keeps the folder for unfinished files locked
 }
 
-func (d dataset) tmp() string      { return filepath.Join(d.root, "_tracer", "tmp", d.run) }
-func (d dataset) manifest() string { return filepath.Join(d.root, "_tracer", "commits", d.run+".json") }
+// Tmp is the folder for what is not published yet.
+func (r Run) Tmp() string { return filepath.Join(r.Root, "_tracer", "tmp", r.Name) }
 
-// claim makes the run's own temporary folder, or says that the run id is taken.
-func (d dataset) claim() error {
-	for _, dir := range []string{filepath.Dir(d.tmp()), filepath.Dir(d.manifest())} {
+func (r Run) manifest() string { return filepath.Join(r.Root, "_tracer", "commits", r.Name+".json") }
+
+// Claim makes the run's own temporary folder, or says that the run id is taken.
+func (r *Run) Claim() error {
+	for _, dir := range []string{filepath.Dir(r.Tmp()), filepath.Dir(r.manifest())} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the dataset's folders: %w", err)
 		}
 	}
-	if _, err := os.Stat(d.manifest()); err == nil {
-		return fmt.Errorf("%w: %s holds it; choose another --run-id or --out", ErrRunExists, d.manifest())
+	if _, err := os.Stat(r.manifest()); err == nil {
+		return fmt.Errorf("%w: %s holds it; choose another --run-id or --out", ErrRunExists, r.manifest())
 	}
-	err := os.Mkdir(d.tmp(), 0o755)
+	err := os.Mkdir(r.Tmp(), 0o755)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: %s is being written, or was left by a run that broke off; choose another --run-id, or remove that folder", ErrRunExists, d.tmp())
+		return fmt.Errorf("%w: %s is being written, or was left by a run that broke off; choose another --run-id, or remove that folder", ErrRunExists, r.Tmp())
 	}
 	if err != nil {
-		return fmt.Errorf("claiming run %s: %w", d.run, err)
+		return fmt.Errorf("claiming run %s: %w", r.Name, err)
 	}
-	return nil
+	r.claim, err = lock(r.Tmp(), unix.LOCK_EX)
+	return err
 }
 
-// publish moves finished files into place, each whole, and the manifest last. What can fail for want of room is written
+// release gives the claim up.
+func (r *Run) release() error {
+	return errors.Join(os.RemoveAll(r.Tmp()), r.claim.Close())
+}
+
+// Publish moves finished files into place, each whole, and the manifest last. What can fail for want of room is written
 // before the first file is moved.
-func (d dataset) publish(m *Manifest) error {
-	if err := d.writeCard(d.tmp()); err != nil {
+func (r *Run) Publish(m *Manifest) error {
+	publishing, err := lock(filepath.Dir(r.Tmp()), unix.LOCK_SH)
+	if err != nil {
+		return fmt.Errorf("publishing run %s: %w", r.Name, err)
+	}
+	defer publishing.Close() //nolint:errcheck // a lock
+	if err := r.writeCard(r.Tmp()); err != nil {
 		return err
 	}
-	if err := d.placeShared(m); err != nil {
+	if err := r.placeShared(m); err != nil {
 		return err
 	}
 	body, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
-	manifest := File{Path: filepath.Join("_tracer", "commits", d.run+".json"), tmp: filepath.Join(d.tmp(), "manifest")}
+	manifest := File{Path: filepath.Join("_tracer", "commits", r.Name+".json"), tmp: filepath.Join(r.Tmp(), "manifest")}
 	if err := writeSynced(manifest.tmp, append(body, '\n')); err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
@@ -101,23 +122,23 @@ func (d dataset) publish(m *Manifest) error {
 		if f.tmp == "" { // shared, and in place
 			continue
 		}
-		if err := d.place(f); err != nil {
+		if err := r.place(f); err != nil {
 			for _, path := range placed { // a run without its manifest is no run
-				err = errors.Join(err, os.Remove(filepath.Join(d.root, path)))
+				err = errors.Join(err, os.Remove(filepath.Join(r.Root, path)))
 			}
 			return err
 		}
 		placed = append(placed, f.Path)
 	}
-	return os.RemoveAll(d.tmp())
+	return r.release()
 }
 
 // placeShared publishes the files that another run may have published meanwhile; those leave the manifest.
-func (d dataset) placeShared(m *Manifest) error {
+func (r Run) placeShared(m *Manifest) error {
 	own := m.Files[:0]
 	for _, f := range m.Files {
 		if f.shared {
-			err := d.place(f)
+			err := r.place(f)
 			if errors.Is(err, ErrRunExists) {
 				continue
 			}
@@ -133,28 +154,37 @@ func (d dataset) placeShared(m *Manifest) error {
 }
 
 // place renames one finished file to where readers look, never over another.
-func (d dataset) place(f File) error {
-	to := filepath.Join(d.root, f.Path)
-	dir := filepath.Dir(to)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("publishing %s: %w", f.Path, err)
-	}
-	err := unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old filesystems: link is as exclusive
-		if err = os.Link(f.tmp, to); err == nil {
-			err = os.Remove(f.tmp)
-		}
-	}
+func (r Run) place(f File) error {
+	err := Move(f.tmp, filepath.Join(r.Root, f.Path))
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: %s stands there already", ErrRunExists, f.Path)
 	}
 	if err != nil {
 		return fmt.Errorf("publishing %s: %w", f.Path, err)
 	}
+	return nil
+}
+
+// Move renames a file or folder, never over another, and makes that survive a power cut. Its new folder is made if need be.
+func Move(from, to string) error {
+	dir := filepath.Dir(to)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old filesystems: link is as exclusive
+		if err = os.Link(from, to); err == nil {
+			err = os.Remove(from)
+		}
+	}
+	if err != nil {
+		return err
+	}
 	return syncDir(dir)
 }
 
-func (d dataset) abandon() error { return os.RemoveAll(d.tmp()) }
+// Abandon gives the claim up, and removes what was written.
+func (r *Run) Abandon() error { return r.release() }
 
 func writeSynced(path string, body []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
@@ -180,8 +210,8 @@ func syncDir(dir string) error {
 	return errors.Join(err, f.Close())
 }
 
-// has says whether a published file stands there.
-func (d dataset) has(path string) bool {
-	_, err := os.Stat(filepath.Join(d.root, path))
+// Has says whether a published file stands there.
+func (r Run) Has(path string) bool {
+	_, err := os.Stat(filepath.Join(r.Root, path))
 	return err == nil
 }

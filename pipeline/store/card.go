@@ -1,4 +1,4 @@
-package pipeline
+package store
 
 import (
 	_ "embed"
@@ -14,12 +14,12 @@ var card []byte
 
 // writeCard puts the card at the head of a new dataset, by way of the caller's own folder for unfinished files; one that
 // stands there, perhaps edited, is left alone.
-func (d dataset) writeCard(dir string) error {
+func (r Run) writeCard(dir string) error {
 	tmp := filepath.Join(dir, "card")
 	if err := writeSynced(tmp, card); err != nil {
 		return fmt.Errorf("writing the dataset's README: %w", err)
 	}
-	if err := d.place(File{Path: "README.md", tmp: tmp}); !errors.Is(err, ErrRunExists) {
+	if err := r.place(File{Path: "README.md", tmp: tmp}); !errors.Is(err, ErrRunExists) {
 		return err
 	}
 	return nil

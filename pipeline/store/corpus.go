@@ -1,4 +1,4 @@
-package pipeline
+package store
 
 import (
 	"cmp"
@@ -9,15 +9,17 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/llm-tracer/tracer/schema"
 )
 
 // PublishCorpus writes prompts/<id>.parquet into a dataset, whole, and gives its path. A corpus is named by its contents,
 // so one that stands there already serves.
 func PublishCorpus(dir, id string, prompts []schema.Prompt) (string, error) {
-	d := dataset{root: dir}
+	r := Run{Root: dir}
 	to := path.Join(schema.Prompts.Name, id+".parquet")
-	if d.has(to) {
+	if r.Has(to) {
 		return filepath.Join(dir, to), nil
 	}
 	parent := filepath.Join(dir, "_tracer", "tmp")
@@ -28,24 +30,29 @@ func PublishCorpus(dir, id string, prompts []schema.Prompt) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("writing the corpus: %w", err)
 	}
+	writing, err := lock(tmp, unix.LOCK_EX)
+	if err != nil {
+		return "", fmt.Errorf("writing the corpus: %w", err)
+	}
+	defer writing.Close()   //nolint:errcheck // a lock
 	defer os.RemoveAll(tmp) //nolint:errcheck // what is left there disturbs nobody
-	f, err := writeCorpus(tmp, to, prompts)
+	f, err := WriteCorpus(tmp, to, prompts)
 	if err != nil {
 		return "", err
 	}
-	if err := d.writeCard(tmp); err != nil {
+	if err := r.writeCard(tmp); err != nil {
 		return "", err
 	}
-	if err := d.place(f); err != nil && !errors.Is(err, ErrRunExists) {
+	if err := r.place(f); err != nil && !errors.Is(err, ErrRunExists) {
 		return "", err
 	}
 	return filepath.Join(dir, to), nil
 }
 
-// writeCorpus writes the file that is the same for every run that sends the corpus.
-func writeCorpus(tmp, to string, prompts []schema.Prompt) (File, error) {
+// WriteCorpus writes the file that is the same for every run that sends the corpus.
+func WriteCorpus(tmp, to string, prompts []schema.Prompt) (File, error) {
 	sorted := slices.SortedFunc(slices.Values(prompts), func(a, b schema.Prompt) int { return cmp.Compare(a.ID, b.ID) })
-	f, err := writeFile(tmp, schema.Prompts, to, sorted)
+	f, err := WriteFile(tmp, schema.Prompts, to, sorted)
 	f.shared = true
 	return f, err
 }
