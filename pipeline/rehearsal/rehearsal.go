@@ -206,9 +206,13 @@ func (l *load) read(boards []schema.Board, to *ring.SPSC[schema.Reading]) []sche
 		for at+1 < len(l.levels) && l.levels[at+1].fromNS <= ns {
 			at++
 		}
+		busy := int32(0) // before the first request
+		if at > 0 {
+			busy = 50
+		}
 		for i := range boards {
 			own := ns + int64(i)*1000
-			r := schema.Reading{Board: int32(i), StartNS: own, EndNS: own + 400, GPUUtilPct: schema.Some(int32(50)), SMClockMHz: schema.Some(int32(1410))}
+			r := schema.Reading{Board: int32(i), StartNS: own, EndNS: own + 400, GPUUtilPct: schema.Some(busy), SMClockMHz: schema.Some(int32(1410))}
 			update := own - own%refresh - int64(i)*7*ms
 			w := float32((between(update)-between(update-window))/float64(window)*1e9) + float32(i)
 			r.PowerInstantW, r.PowerIsNew = schema.Some(w), schema.Opt[bool]{V: w != shown[i], OK: slot > 0}
