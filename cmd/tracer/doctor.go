@@ -53,7 +53,8 @@ func (f *findings) note(what, note string) { fmt.Fprintf(f.out, "note  %-9s %s\n
 
 // Run looks at everything that collect needs, and goes on past what fails.
 func (d *doctor) Run(t *terminal, l *layers) error {
-	defer d.warn(t)()
+	again := d.warn(t)
+	defer again()
 	f := &findings{out: t.out}
 	fmt.Fprintf(t.out, "tracer %s on %s, %s, %s\n\n", versionLine(), hostname(), kernel(), cpu())
 	d.boards(f)

@@ -72,7 +72,8 @@ type trace struct {
 func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (sampler.Stats, error)) (*pipeline.Manifest, error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
-	defer t.warn(t.terminal)()
+	again := t.warn(t.terminal)
+	defer again()
 	closeServer, err := t.connect(ctx)
 	if err != nil {
 		return nil, err
