@@ -100,7 +100,7 @@ func TestRunStopsWhenItsServerIsGone(t *testing.T) {
 	for name, c := range map[string]struct {
 		while             http.Handler
 		kind              string
-		least, most, rows int // seconds, seconds, failed rows
+		least, most, rows int // seconds from and to; failed rows
 		mend              string
 	}{
 		"unreachable":     {nil, ErrTypeConnect, 300, 320, 40, "start the server"},

@@ -50,7 +50,8 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 			return err
 		}
 	}
-	defer c.warn(t)()
+	again := c.warn(t)
+	defer again()
 	tr := &trace{collect: as, terminal: t, layers: l}
 	var err error
 	if c.Server != "" {

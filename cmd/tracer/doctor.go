@@ -57,7 +57,8 @@ func (d *doctor) Run(t *terminal, l *layers) error {
 	if err := checkDriverTimeout(d.DriverTimeout); err != nil {
 		return err
 	}
-	defer d.warn(t)()
+	again := d.warn(t)
+	defer again()
 	f := &findings{out: t.out}
 	fmt.Fprintf(t.out, "tracer %s on %s, %s, %s\n\n", versionLine(), hostname(), kernel(), cpu())
 	d.boards(f)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -125,9 +124,6 @@ func reset(w http.ResponseWriter) {
 
 // finish closes the connection with a FIN, in the middle of whatever it was in.
 func finish(w http.ResponseWriter) { _ = raw(w).Close() }
-
-// silence keeps the connection open and says nothing until the client leaves.
-func silence(ctx context.Context) { <-ctx.Done() }
 
 // hand is a hand in an answer that passes: it sees each line, and writes what is to be sent instead.
 type hand struct {

@@ -114,7 +114,7 @@ func redirectedElsewhere(t *testing.T) {
 	defer elsewhere.Close()
 	for _, code := range []int{302, 307} {
 		url, env := simulatedServer(t)
-		p := before(t, url, func(n int, w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		p := before(t, url, func(_ int, w http.ResponseWriter, r *http.Request, _ http.Handler) {
 			http.Redirect(w, r, strings.Replace(elsewhere.URL, "://", "://user:hush-password@", 1)+"/v1/chat/completions?k=hush-query", code)
 		})
 		dir := t.TempDir()

@@ -108,7 +108,7 @@ var serverFaults = []fault{
 	),
 	proxied(
 		"redirect on the same server", "followed with the prompt (307, 308); exit 0", sent{prompts: 3, kinds: kinds{"": 3}},
-		func(p *faultProxy) tamper {
+		func(*faultProxy) tamper {
 			return func(n int, w http.ResponseWriter, r *http.Request, pass http.Handler) {
 				if n%2 == 1 {
 					http.Redirect(w, r, "/v1/chat/completions?again", http.StatusTemporaryRedirect)

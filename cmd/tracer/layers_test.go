@@ -14,7 +14,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte("=x\n\"\n"), []byte("prompts: !!binary hush\n? [a]\n: {b: &x [*x]}\n"))
 	f.Add([]byte("A=${A}$B\\n"), []byte("\tprompts: 5\n<<: 7\n1: 2\n"))
 	var c commands
-	app := kong.Must(&c, kong.Vars{"model": "", "servers": ""})
+	app := kong.Must(&c, kong.Vars{"model": "m", "servers": "s"})
 	f.Fuzz(func(t *testing.T, dotEnv, yaml []byte) {
 		const secret = "hush-0123456789"
 		l, err := parseLayers(append([]byte("TRACER_API_KEY="+secret+"\n"), dotEnv...), yaml)

@@ -69,7 +69,8 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	if _, err := c.tls(); err != nil { // before anything is asked
 		return err
 	}
-	defer c.warn(t)()
+	again := c.warn(t)
+	defer again()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	counter, err := c.counter(ctx, t, l)

@@ -73,7 +73,8 @@ type trace struct {
 func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (sampler.Stats, error)) (*store.Manifest, error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
-	defer t.warn(t.terminal)()
+	again := t.warn(t.terminal)
+	defer again()
 	closeServer, err := t.connect(ctx)
 	if err != nil {
 		return nil, err
