@@ -85,7 +85,7 @@ func Open(c Config) (*Pipeline, error) {
 	if c.Planned == nil {
 		c.Planned = make([]schema.Sampling, len(c.Boards))
 	}
-	p := &Pipeline{Config: c, out: store.NewRun(c.Dir, c.Run.ID, c.Run.Host), record: recorder{age: batchAge}}
+	p := &Pipeline{Config: c, out: store.Run{Root: c.Dir, Name: store.RunName(c.Run.ID, c.Run.Host)}, record: recorder{age: batchAge}}
 	if err := p.out.Uncommitted(); err != nil {
 		return nil, err
 	}

@@ -56,6 +56,54 @@ func Names(root string) ([]string, error) {
 	return names, nil
 }
 
+// Run is a journal that was found in a dataset.
+type Run struct {
+	Name   string // <run_id>-<host>
+	Header Header // empty where it cannot be read
+	Err    error  // why it cannot be recovered: ErrLive, ErrNoLocks, or that its header is broken
+}
+
+// List finds the journals in a dataset and says which of them a process has left.
+func List(root string) ([]Run, error) {
+	names, err := Names(root)
+	if err != nil {
+		return nil, err
+	}
+	var found []Run
+	for _, name := range names {
+		j, err := Open(Path(root, name), memory.DefaultAllocator, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // recovered meanwhile
+		}
+		r := Run{Name: name, Err: err}
+		if err == nil {
+			r.Header = *j.Header
+			err = j.Close()
+		} else {
+			r.Header, err = peek(Path(root, name)), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, r)
+	}
+	return found, nil
+}
+
+// peek reads the header of a journal that somebody else may be writing.
+func peek(path string) (h Header) {
+	f, err := os.Open(path)
+	if err != nil {
+		return h
+	}
+	defer f.Close() //nolint:errcheck // read only
+	j := &Journal{path: path, file: f}
+	if j.dec, err = newDecoder(); err == nil && j.readHeader() == nil {
+		h = *j.Header
+	}
+	return h
+}
+
 // Journal is one run's file, open and locked.
 type Journal struct {
 	Header *Header
@@ -151,8 +199,12 @@ func newJournal(f *os.File, path string, mem memory.Allocator) (*Journal, error)
 	if j.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)); err != nil {
 		return nil, err
 	}
-	j.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(largestPayload))
+	j.dec, err = newDecoder()
 	return j, err
+}
+
+func newDecoder() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(largestPayload))
 }
 
 // gone says that the file was removed between its opening and its locking.

@@ -47,6 +47,12 @@ type Job struct {
 	Prompts []string          `json:"prompts"` // ids, in the corpus' order
 }
 
+// Name is what the run's files begin with.
+func (m *Manifest) Name() string { return RunName(m.RunID, m.Host) }
+
+// RunName is what a run's files begin with: <run_id>-<host>.
+func RunName(runID, host string) string { return runID + "-" + schema.Slug(host) }
+
 // runIDs stand in file names and partition paths.
 var runIDs = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
@@ -63,9 +69,6 @@ type Run struct {
 	Root string // the dataset
 	Name string // <run_id>-<host>
 }
-
-// NewRun is the place of a run of that id and host.
-func NewRun(root, id, host string) Run { return Run{Root: root, Name: id + "-" + schema.Slug(host)} }
 
 // Tmp is the folder for what is not published yet.
 func (r Run) Tmp() string      { return filepath.Join(r.Root, "_tracer", "tmp", r.Name) }
@@ -209,11 +212,7 @@ func (r Run) Clear() error {
 
 // move renames one finished file to where readers look, never over another.
 func (r Run) move(from, path string) error {
-	to := filepath.Join(r.Root, path)
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return fmt.Errorf("publishing %s: %w", path, err)
-	}
-	err := Move(from, to)
+	err := Move(from, filepath.Join(r.Root, path))
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: %s stands there already", ErrRunExists, path)
 	}
@@ -223,8 +222,12 @@ func (r Run) move(from, path string) error {
 	return nil
 }
 
-// Move renames a file, never over another, which is fs.ErrExist, and makes that survive a power cut.
+// Move renames a file or folder, never over another, which is fs.ErrExist, and makes that survive a power cut. Its new folder
+// is made if need be.
 func Move(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
 	err := renameNew(from, to)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old filesystems: link is as exclusive
 		if err = os.Link(from, to); err == nil {
@@ -269,4 +272,29 @@ func SyncDir(dir string) error {
 func (r Run) Has(path string) bool {
 	_, err := os.Stat(filepath.Join(r.Root, path))
 	return err == nil
+}
+
+// Manifests reads the manifests of a dataset, sorted by the name of the run.
+func Manifests(root string) ([]Manifest, error) {
+	dir := filepath.Join(root, filepath.Dir(manifestPath("")))
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing manifests: %w", err)
+	}
+	var all []Manifest
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".json" {
+			continue
+		}
+		var m Manifest
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err == nil {
+			err = json.Unmarshal(text, &m)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", filepath.Join(dir, e.Name()), err)
+		}
+		all = append(all, m)
+	}
+	return all, nil
 }
