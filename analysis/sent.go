@@ -23,7 +23,7 @@ func (d Dataset) Sent(m *store.Manifest) ([]Sent, error) {
 	var all []Sent
 	columns := []string{
 		"prompt_id", "repetition", "workload", "target_tokens", "error_type", "warmup", "start_monotonic_ns",
-		"prefill_start_monotonic_ns", "first_token_monotonic_ns", "last_token_monotonic_ns",
+		"prefill_start_monotonic_ns", "first_token_monotonic_ns", "last_token_monotonic_ns", "request_id",
 	}
 	for _, f := range m.Files {
 		if !strings.HasPrefix(f.Path, schema.Requests.Name+"/") {
@@ -42,7 +42,7 @@ func (d Dataset) Sent(m *store.Manifest) ([]Sent, error) {
 					continue
 				}
 				s := Sent{Prompt: schema.Prompt{ID: text(c[0], i), Repetition: repetition.Value(i), Workload: schema.Workload(text(c[2], i)), TargetTokens: size.Value(i)}}
-				s.ErrorType, s.StartNS = text(c[4], i), start.Value(i)
+				s.RequestID, s.ErrorType, s.StartNS = text(c[10], i), text(c[4], i), start.Value(i)
 				s.PrefillStartNS, s.FirstTokenNS, s.LastTokenNS = instantAt(c[7], i), instantAt(c[8], i), instantAt(c[9], i)
 				all = append(all, s)
 			}

@@ -31,7 +31,7 @@ type arrival struct {
 // Whatever the order in which readings, openings and closings reach the rings, and whenever the pipeline looks, the rows
 // that it publishes bear the labels that all spans together give them.
 func TestPublishedLabelsDoNotDependOnWhenThePipelineLooks(t *testing.T) {
-	dir := t.TempDir()
+	dir := inMemory(t)
 	cases := 0
 	rapid.Check(t, func(t *rapid.T) {
 		cases++
@@ -113,7 +113,11 @@ func TestPublishedLabelsDoNotDependOnWhenThePipelineLooks(t *testing.T) {
 }
 
 // readFile gives a Parquet file's plain columns; NULL is nil.
-func readFile(t *rapid.T, path string) map[string][]any {
+func readFile(t interface {
+	require
+	Fatalf(string, ...any)
+}, path string,
+) map[string][]any {
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +146,7 @@ func valueAt(a arrow.Array, i int) any {
 }
 
 func TestARunIDIsTakenWhileAndAfterItIsWritten(t *testing.T) {
-	dir := t.TempDir()
+	dir := inMemory(t)
 	open := func() (*Pipeline, error) {
 		return Open(Config{Dir: dir, Run: &schema.Run{ID: "one", Host: "h", Model: "m", CorpusID: "c"}, Boards: benchBoardList()[:1], Readings: ring.New[schema.Reading](16)})
 	}

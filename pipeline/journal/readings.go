@@ -118,6 +118,17 @@ func batchSchema() *arrow.Schema {
 	return arrow.NewSchema(fields, nil)
 }
 
+// schemaMessage is what the stream begins with. Arrow trusts the lengths in such a message, so that one from a file is held
+// against it before it is parsed.
+var schemaMessage = func() []byte {
+	var out bytes.Buffer
+	if err := ipc.NewWriter(&out, ipc.WithSchema(batchSchema())).Close(); err != nil {
+		panic("a schema that Arrow cannot write: " + err.Error())
+	}
+	const endOfStream = 8
+	return out.Bytes()[:out.Len()-endOfStream]
+}()
+
 // lookBytes stand before a batch: when the pipeline looked, and the two clocks.
 const lookBytes = 24
 
@@ -167,9 +178,11 @@ type Rows struct {
 	position
 	payloads payloads
 	stream   *ipc.Reader
-	fields   []int // per column: its place in the stream; -1 where it has none
 	mem      memory.Allocator
 }
+
+// mostRows is more than any batch has.
+const mostRows = 1 << 16
 
 // payloads is the Arrow stream that the frames' payloads make.
 type payloads struct{ rest []byte }
@@ -213,10 +226,12 @@ func (r *Rows) decode(into []schema.Reading) (rows []schema.Reading, err error) 
 	}
 	r.payloads.rest = r.payload[lookBytes:]
 	if r.stream == nil {
+		if !bytes.HasPrefix(r.payloads.rest, schemaMessage) {
+			return nil, fmt.Errorf("the journal's readings are those of another version of tracer; recover them with tracer %s", r.j.Header.Run.TracerVersion)
+		}
 		if r.stream, err = ipc.NewReader(&r.payloads, ipc.WithAllocator(r.mem)); err != nil {
 			return nil, fmt.Errorf("reading the journal's readings: %w", err)
 		}
-		r.bind(r.stream.Schema())
 	}
 	if !r.stream.Next() {
 		return nil, fmt.Errorf("reading the journal's readings: %w", firstOf(r.stream.Err(), errTorn))
@@ -231,17 +246,6 @@ func firstOf(err, or error) error {
 	return or
 }
 
-// bind finds the columns by name: a tracer of another version may have written more of them, or fewer.
-func (r *Rows) bind(s *arrow.Schema) {
-	r.fields = make([]int, len(columns))
-	for i, c := range columns {
-		r.fields[i] = -1
-		if at := s.FieldIndices(c.Name); len(at) > 0 {
-			r.fields[i] = at[0]
-		}
-	}
-}
-
 func (r *Rows) unpack(batch arrow.Record, into []schema.Reading) (rows []schema.Reading, err error) {
 	defer func() { // Arrow trusts the lengths of a batch, and so it panics where they are wrong
 		if p := recover(); p != nil {
@@ -249,7 +253,7 @@ func (r *Rows) unpack(batch arrow.Record, into []schema.Reading) (rows []schema.
 		}
 	}()
 	n := int(batch.NumRows())
-	if n < 0 || n > largestPayload/8 { // each has at least a start
+	if n < 0 || n > mostRows {
 		return nil, errTorn
 	}
 	if cap(into) < n {
@@ -258,11 +262,7 @@ func (r *Rows) unpack(batch arrow.Record, into []schema.Reading) (rows []schema.
 	rows = into[:n]
 	clear(rows)
 	for i, c := range columns {
-		at := r.fields[i]
-		if at < 0 {
-			continue
-		}
-		if a := batch.Column(at); a.Len() != n || !c.take(a, rows) {
+		if a := batch.Column(i); a.Len() != n || !c.take(a, rows) {
 			return nil, fmt.Errorf("reading the journal's readings: %s is of another type or length", c.Name)
 		}
 	}

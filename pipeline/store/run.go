@@ -189,7 +189,7 @@ func (r Run) whole(path string, f File) bool {
 func (r Run) place(m *Manifest) error {
 	for _, f := range m.Files {
 		err := r.move(r.tmp(f.Path), f.Path)
-		if errors.Is(err, ErrRunExists) && r.whole(filepath.Join(r.Root, f.Path), f) { // moved before the publication broke off
+		if (errors.Is(err, ErrRunExists) || errors.Is(err, fs.ErrNotExist)) && r.whole(filepath.Join(r.Root, f.Path), f) { // moved before the publication broke off
 			err = nil
 		}
 		if err != nil {
