@@ -29,7 +29,7 @@ func commitRun(t *testing.T, dir string, run schema.Run, driver string, uuids ..
 	}
 	done := make(chan struct{})
 	close(done)
-	if err := p.Collect(done); err != nil {
+	if err := p.Collect(done, func(err error) { t.Fatal(err) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Commit(make([]schema.Sampling, len(boards)), "test"); err != nil {

@@ -69,7 +69,7 @@ func writeRun(t *testing.T, dir string) {
 	}
 	done := make(chan struct{})
 	close(done)
-	if err := p.Collect(done); err != nil {
+	if err := p.Collect(done, func(err error) { t.Fatal(err) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Commit(make([]schema.Sampling, 2), "test"); err != nil {

@@ -1,10 +1,6 @@
 package schema
 
-import (
-	"github.com/apache/arrow/go/v17/arrow"
-
-	"github.com/llm-tracer/tracer/internal/clock"
-)
+import "github.com/apache/arrow/go/v17/arrow"
 
 // Request is one attempt at one request, with the boards it ran on.
 type Request struct {
@@ -22,8 +18,8 @@ type Request struct {
 // Valid says whether nothing speaks against using the request.
 func (r *Request) Valid() bool { return len(r.Invalid) == 0 }
 
-func wall(ns Opt[int64]) Opt[arrow.Timestamp] {
-	return Opt[arrow.Timestamp]{V: instant(clock.Wall(ns.V).UnixNano()), OK: ns.OK}
+func (r *Request) wall(ns Opt[int64]) Opt[arrow.Timestamp] {
+	return Opt[arrow.Timestamp]{V: r.Run.at(ns.V), OK: ns.OK}
 }
 
 // seconds is the span from a to b.
@@ -84,7 +80,7 @@ var Requests = Table[Request]{
 		{Name: "attempt", Type: typeInt32, Encoding: Delta, Doc: "1 is the first", bind: required(func(r *Request) int32 { return r.Attempt })},
 		{
 			Name: "start_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the request was handed to the kernel",
-			bind: required(func(r *Request) arrow.Timestamp { return wall(Some(r.StartNS)).V }),
+			bind: required(func(r *Request) arrow.Timestamp { return r.Run.at(r.StartNS) }),
 		},
 		{Name: "start_monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns", Doc: "the same on CLOCK_MONOTONIC", bind: required(func(r *Request) int64 { return r.StartNS })},
 		{
@@ -94,7 +90,7 @@ var Requests = Table[Request]{
 		},
 		{
 			Name: "first_token_timestamp", Type: typeTimestamp, Nullable: true, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the first token arrived: prefill's end",
-			bind: optional(func(r *Request) Opt[arrow.Timestamp] { return wall(r.FirstTokenNS) }),
+			bind: optional(func(r *Request) Opt[arrow.Timestamp] { return r.wall(r.FirstTokenNS) }),
 		},
 		{
 			Name: "first_token_monotonic_ns", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "ns", Doc: "the same on CLOCK_MONOTONIC",
@@ -106,7 +102,7 @@ var Requests = Table[Request]{
 		},
 		{
 			Name: "end_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the stream, or the attempt, ended",
-			bind: required(func(r *Request) arrow.Timestamp { return wall(Some(r.EndNS)).V }),
+			bind: required(func(r *Request) arrow.Timestamp { return r.Run.at(r.EndNS) }),
 		},
 		{Name: "end_monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns", Doc: "the same on CLOCK_MONOTONIC", bind: required(func(r *Request) int64 { return r.EndNS })},
 		{

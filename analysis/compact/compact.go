@@ -75,7 +75,7 @@ func planned(folder string, files []store.File) Folder {
 
 // Dataset finishes or undoes compactions that broke off, and then compacts every folder that can be; done is told of each.
 func Dataset(ctx context.Context, root, tracer string, done func(Folder)) error {
-	held, err := store.Reserve(root, true)
+	held, err := store.Hold(root, true)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ const maxRounds = 4
 // Repair sets aside what cannot stay, until what remains is sound, and verifies that. Nothing is deleted: everything keeps
 // its path under _tracer/aside/<time>. A crash at any point leaves something that the next Repair carries on with.
 func Repair(ctx context.Context, root, tracer string) (*Report, []Move, error) {
-	held, err := store.Reserve(root, true)
+	held, err := store.Hold(root, true)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -22,6 +22,11 @@ func tableOf(file string) string {
 	return table
 }
 
+const (
+	journals   = "_tracer/journal"
+	unfinished = "_tracer/tmp"
+)
+
 // takeStock holds the files that stand there against the manifests, and gives those to be looked into.
 func (c *check) takeStock() (present []string, err error) {
 	if c.live, c.merged, err = c.readCatalog(); err != nil {
@@ -120,25 +125,32 @@ func (c *check) stray(file string) error {
 	return nil
 }
 
-// writers are the live tracers' runs.
+// writers are the runs that live tracers write, or that are to be recovered: their files are theirs to bring into order.
 func (c *check) writers() (names []string, err error) {
-	entries, err := os.ReadDir(filepath.Join(c.root, "_tracer", "tmp"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for _, e := range entries {
-		if store.Held(filepath.Join(c.root, "_tracer", "tmp", e.Name())) {
-			names = append(names, e.Name())
+	for _, folder := range []string{journals, unfinished} {
+		entries, err := os.ReadDir(filepath.Join(c.root, folder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("listing %s: %w", folder, err)
+		}
+		for _, e := range entries {
+			name, isJournal := strings.CutSuffix(e.Name(), ".journal")
+			if isJournal || store.Held(filepath.Join(c.root, folder, e.Name())) {
+				names = append(names, name)
+			}
 		}
 	}
-	return names, err
+	return names, nil
 }
 
 // leftovers finds what dead processes left under _tracer.
 func (c *check) leftovers() error {
+	writing, err := c.writers()
+	if err != nil {
+		return err
+	}
 	for _, in := range []struct{ folder, what, mend string }{
-		{"_tracer/tmp", "unfinished files of a tracer that is gone", "set them aside: tracer verify --repair"},
-		{"_tracer/journal", "the journal of a run that was not committed", "recover the run: tracer collect --resume"},
+		{unfinished, "unfinished files of a tracer that is gone", "set them aside: tracer verify --repair"},
+		{journals, "the journal of a run that was not committed", "publish what it holds: tracer recover"},
 	} {
 		entries, err := os.ReadDir(filepath.Join(c.root, in.folder))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -149,7 +161,7 @@ func (c *check) leftovers() error {
 		}
 		for _, e := range entries {
 			file := path.Join(in.folder, e.Name())
-			if store.Held(filepath.Join(c.root, file)) {
+			if store.Held(filepath.Join(c.root, file)) || in.folder == unfinished && slices.Contains(writing, e.Name()) {
 				continue
 			}
 			if _, err := os.Stat(filepath.Join(c.root, file)); errors.Is(err, fs.ErrNotExist) {
@@ -163,7 +175,7 @@ func (c *check) leftovers() error {
 					f.What, f.Mend = "a compaction that broke off before its files had taken their place: all rows are there once", "undo it: tracer compact, or tracer verify --repair"
 				}
 			}
-			if in.folder == "_tracer/tmp" {
+			if in.folder == unfinished {
 				f.aside = []string{file}
 			}
 			c.find(f)

@@ -101,7 +101,7 @@ type check struct {
 
 // Dataset verifies a dataset. Tracers may write into it meanwhile; compactions and repairs wait.
 func Dataset(ctx context.Context, root string) (*Report, error) {
-	held, err := store.Reserve(root, false)
+	held, err := store.Hold(root, false)
 	if err != nil {
 		return nil, err
 	}

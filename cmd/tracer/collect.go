@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/corpus"
@@ -53,6 +55,10 @@ type collect struct {
 	Pause       time.Duration `default:"200ms" placeholder:"TIME" help:"Between requests, on the mean; half to one and a half of it, so that stages meet the sensors at all phases and boards settle (default: ${default})."`
 	MinUpdates  int           `name:"min-stage-updates" default:"0" placeholder:"N" help:"Repeat prompts until the power sensor has had N new values in each size's own stage (default: ${default}, none)."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
+	Resume      string        `placeholder:"RUN" help:"Go on with a run that was stopped or broke off, with its own options: recover it, and send what it has not."`
+
+	options map[string]string // the flags as resolved; nil where the run cannot be resumed
+	resumed *resumption       // nil where there is nothing to go on with
 }
 
 // Help is printed under the flags.
@@ -67,7 +73,13 @@ Without a GPU, everything simulated and named so:
 }
 
 // Run collects one trace.
-func (c *collect) Run(t *terminal, l *layers) error {
+func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
+	if c.Resume != "" {
+		if left, err := c.takeUp(t, k); err != nil || !left {
+			return err
+		}
+	}
+	c.options = optionsOf(k)
 	budget, err := parseBudget(c.Budget)
 	if err != nil {
 		return err
@@ -91,6 +103,9 @@ func (c *collect) Run(t *terminal, l *layers) error {
 			return err
 		}
 		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
+	}
+	if err := c.offerRecovery(t); err != nil {
+		return err
 	}
 	trace := &trace{
 		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, profile: profile, truth: c.truthPath(),

@@ -50,6 +50,7 @@ var version = "dev"
 
 type commands struct {
 	Collect   collect          `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
+	Recover   recoverCommand   `cmd:"" help:"Publish what the journals of runs hold that broke off: killed, out of power, out of disk."`
 	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
 	Overhead  overhead         `cmd:"" help:"Measure what sampling costs the requests: blocks without it, and at several periods, in random order."`
 	Verify    verifyCommand    `cmd:"" help:"Read every byte of a dataset and hold it against its manifests, its schema and itself."`

@@ -38,6 +38,9 @@ func (c *collect) requests(ctx context.Context, s corpus.Sending) (r requests, n
 	if c.Order == "interleaved" {
 		r.prompts = corpus.Order(r.prompts, uint64(c.Seed))
 	}
+	if c.resumed != nil {
+		r.prompts = c.resumed.left(r.prompts)
+	}
 	if c.Warmup == 0 {
 		return r, note, nil
 	}

@@ -54,7 +54,7 @@ func (t *trace) recorded(stop context.CancelCauseFunc, sources func() error) err
 		failed error
 	)
 	writer.Go(func() {
-		crash := panics.Try(func() { failed = t.pipeline.Collect(drained) })
+		crash := panics.Try(func() { failed = t.pipeline.Collect(drained, stop) })
 		if failed = cmp.Or(crash.AsError(), failed); failed != nil {
 			stop(failed)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -91,9 +90,10 @@ func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (samp
 	}
 	t.release = t.onSignal(stop)
 	stats, err := measure(ctx, stop)
+	t.publishing.Lock() // never unlocked: from here on the run is being committed, and a second Ctrl-C comes too late
 	var stopped *nebula.StopError
-	if err != nil && !errors.Is(err, errInterrupted) && !errors.As(err, &stopped) && !errors.Is(err, errAllBoardsLost) {
-		return nil, t.unpublished(err)
+	if err != nil && !errors.Is(err, errInterrupted) && !errors.As(err, &stopped) && !errors.Is(err, errAllBoardsLost) && !errors.Is(err, pipeline.ErrDisk) {
+		return t.rescue(err)
 	}
 	manifest, commitErr := t.commit(stats, err)
 	if commitErr != nil {
@@ -150,6 +150,15 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		PeriodAsked: t.period,
 	}
 	t.record.Simulated = t.simulatedParts() != ""
+	if t.resumed != nil {
+		t.record.Continues = t.resumed.root
+		for i := range t.resumed.sent {
+			t.tally.note(&t.resumed.sent[i].Span)
+		}
+	}
+	if t.options != nil {
+		t.options["endpoint"] = asked
+	}
 	return closeServer, nil
 }
 
@@ -244,9 +253,11 @@ func (t *trace) open() (err error) {
 		spans[i] = ring.New[schema.SpanEvent](ringSpans)
 		sinks[i] = &tallied{spans[i], &t.tally}
 	}
-	t.record.Start = clock.Read()
+	t.carryOverhead()
+	t.record.Start, t.record.Clock = clock.Read(), clock.Anchor()
 	t.pipeline, err = pipeline.Open(pipeline.Config{
-		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: t.corpus, Readings: t.readings, Spans: spans,
+		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Planned: t.planned(), Job: t.job(), Prompts: t.corpus,
+		Readings: t.readings, Spans: spans, Note: func(what string) { fmt.Fprintln(t.err, "note:", what) },
 	})
 	if err != nil && !errors.Is(err, store.ErrRunExists) {
 		return unwritable(t.Out, err)
@@ -258,15 +269,6 @@ func (t *trace) open() (err error) {
 	return nil
 }
 
-// unpublished is the end of a run that could not be written.
-func (t *trace) unpublished(err error) error {
-	mend := "mend that and run again under another --run-id"
-	if errors.Is(err, syscall.ENOSPC) {
-		mend = "make room or choose another --out"
-	}
-	return fmt.Errorf("%w\nNothing was published: %s. What was written so far is in %s and can be removed", err, mend, filepath.Join(t.Out, "_tracer", "tmp"))
-}
-
 // unwritable is a folder that cannot take a dataset.
 func unwritable(dir string, err error) error {
 	return environment(fmt.Errorf("--out %s: %w; choose a folder that you may write to", dir, err))
@@ -275,7 +277,6 @@ func unwritable(dir string, err error) error {
 // measure carries out the plan: the boards are sampled while the prompts are sent.
 func (t *trace) measure(ctx context.Context, stop context.CancelCauseFunc) (stats sampler.Stats, err error) {
 	t.rhythm = fmt.Sprintf("power every %v", t.plan.Power)
-	t.carryOverhead() //nolint:contextcheck // a few small files, not worth stopping for
 	err = t.recorded(stop, func() (err error) {
 		stats, err = t.sampled(ctx, stop, t.plan, func() error {
 			defer t.showProgress()()
@@ -341,8 +342,7 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 				<-done
 				return
 			}
-			_ = t.pipeline.Abandon()
-			fmt.Fprintln(t.err, "tracer: aborted; nothing was committed")
+			fmt.Fprintf(t.err, "tracer: aborted; nothing is published yet: tracer recover --out %s %s publishes what was measured\n", t.Out, t.RunID)
 			os.Exit(exitFailure)
 		case <-done:
 		}
@@ -356,24 +356,19 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 
 // commit publishes the run.
 func (t *trace) commit(stats sampler.Stats, err error) (*store.Manifest, error) {
-	t.publishing.Lock() // never unlocked: from here on the run is being committed, and a second Ctrl-C comes too late
 	t.record.End = clock.Read()
 	t.record.Status = schema.StatusComplete
 	if err != nil {
 		t.record.Status = schema.StatusInterrupted
 	}
-	t.sampling = make([]schema.Sampling, len(t.boards.devices))
+	t.sampling = t.planned()
 	for i, b := range stats.Boards {
-		s := schema.Sampling{
-			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: b.Planned - b.Readings,
-			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
-			RealTime: stats.RealTime, Lost: b.Losses > 0,
-			CPU: stats.CPU, CallShare: b.BusyShare, CallPeak: b.BusiestShare, PeriodChanges: b.Changes,
-			PowerAbsent: b.PowerAbsent, Gaps: b.Gaps, ClockSteps: stats.Steps,
-		}
-		if t.period == 0 {
-			s.Budget = t.budget
-		}
+		s := t.sampling[i]
+		s.Readings, s.Dropped, s.MissedTicks = b.Readings, b.Dropped, b.Planned-b.Readings
+		s.LatenessP50, s.LatenessP99, s.LatenessMax = stats.Lateness.P50, stats.Lateness.P99, stats.Lateness.Max
+		s.RealTime, s.Lost, s.CPU = stats.RealTime, b.Losses > 0, stats.CPU
+		s.CallShare, s.CallPeak, s.PeriodChanges = b.BusyShare, b.BusiestShare, b.Changes
+		s.PowerAbsent, s.Gaps, s.ClockSteps = b.PowerAbsent, b.Gaps, stats.Steps
 		if stats.Elapsed > 0 {
 			s.AchievedHz = float64(b.Readings) / stats.Elapsed.Seconds()
 		}
@@ -415,7 +410,9 @@ func (t *trace) verdict(err error) error {
 	r := &t.record
 	switch {
 	case errors.Is(err, errInterrupted):
-		return &codedError{exitInterrupted, fmt.Errorf("interrupted after %d requests; they are committed", r.Requests)}
+		return &codedError{exitInterrupted, fmt.Errorf("interrupted after %d requests; they are committed%s", r.Requests, t.resumable())}
+	case errors.Is(err, pipeline.ErrDisk):
+		return &codedError{exitPartial, fmt.Errorf("%w\nThe run was stopped after %d requests; they are committed%s", err, r.Requests, t.resumable())}
 	case err != nil && r.Succeeded == 0:
 		return environment(err)
 	case err != nil:

@@ -39,9 +39,12 @@ func raw(id int32) int64 {
 // Now is the host's CLOCK_MONOTONIC in nanoseconds, read through the vDSO.
 func Now() int64 { return anchorMonoNS + int64(time.Since(anchor)) }
 
-// Wall is the wall-clock time of a monotonic instant, by the pair taken at start.
-func Wall(monotonicNS int64) time.Time {
-	return anchor.Add(time.Duration(monotonicNS - anchorMonoNS)).UTC()
+// Anchor is the pair taken when the process started, as closely as the two clocks can be read together.
+func Anchor() Pair { return Pair{MonotonicNS: anchorMonoNS, WallNS: anchor.UnixNano()} }
+
+// Wall is the wall-clock time of a monotonic instant by this pair, whatever happens to the wall clock after it.
+func (p Pair) Wall(monotonicNS int64) time.Time {
+	return time.Unix(0, p.WallNS+monotonicNS-p.MonotonicNS).UTC()
 }
 
 // Read takes a fresh pair; the difference of two pairs shows drift and steps of the wall clock.

@@ -59,7 +59,7 @@ func Record(dir string, r Run) error {
 	l.run = &schema.Run{
 		ID: r.ID, Host: "rehearsal", TracerVersion: "rehearsal", CorpusID: schema.CorpusID(l.prompts), Tokenizer: "sim:" + model, Template: schema.Some(int32(3)),
 		Simulated: true, Model: model, Server: "sim", Endpoint: "http://127.0.0.1:8000/v1", Concurrency: 1, Kernel: "none", Status: schema.StatusComplete,
-		Start: pair(l.nowNS),
+		Start: pair(l.nowNS), Clock: clock.Anchor(),
 	}
 	l.play()
 	l.run.End = pair(l.nowNS)
@@ -67,7 +67,7 @@ func Record(dir string, r Run) error {
 }
 
 func pair(ns int64) clock.Pair {
-	return clock.Pair{MonotonicNS: ns, WallNS: clock.Wall(ns).UnixNano()}
+	return clock.Pair{MonotonicNS: ns, WallNS: clock.Anchor().Wall(ns).UnixNano()}
 }
 
 func corpus() (prompts []schema.Prompt) {
@@ -178,7 +178,7 @@ func (l *load) record(dir string) error {
 	var collector conc.WaitGroup
 	done := make(chan struct{})
 	var failed error
-	collector.Go(func() { failed = p.Collect(done) })
+	collector.Go(func() { failed = p.Collect(done, func(error) {}) })
 	sampling := l.read(boards, readings)
 	close(done)
 	collector.Wait()

@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Three things are locked, each a folder that is there anyway, and each until its holder closes it or dies:
+// Three things are locked beside the journals, each a folder that is there anyway, and each until its holder closes it or
+// dies:
 //
-//	_tracer/tmp/<name>  by whoever writes there, so that a live writer's folder is told from one that was left
-//	_tracer/tmp         shared while a run is published, exclusively while a compaction swaps folders
-//	_tracer/commits     shared while a dataset is verified, exclusively while it is compacted or repaired
+//	_tracer/tmp/compact-<id>  by the compaction that writes there, so that a live one's folder is told from one that was left
+//	_tracer/tmp               shared while a run is published, exclusively while a compaction swaps folders
+//	_tracer/commits           shared while a dataset is verified, exclusively while it is compacted or repaired
 //
 // Where the file system knows no such locks, nobody holds any.
 
@@ -49,9 +50,9 @@ func Held(path string) bool {
 	return errors.Is(err, unix.EWOULDBLOCK)
 }
 
-// Reserve keeps others from changing the files of a dataset, or, to change them, from looking at them; give the lock back
+// Hold keeps others from changing the files of a dataset, or, to change them, from looking at them; give the lock back
 // by closing it. Tracers may publish meanwhile.
-func Reserve(root string, change bool) (*os.File, error) {
+func Hold(root string, change bool) (*os.File, error) {
 	how := unix.LOCK_SH
 	if change {
 		how = unix.LOCK_EX

@@ -54,11 +54,18 @@ func (h *hashed) failed(what, path string, err error) error {
 	return fmt.Errorf("%s %s: %w", what, path, cmp.Or(h.err, err))
 }
 
+// partName does not end in .parquet: no reader's glob finds it.
+func partName(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return hex.EncodeToString(sum[:8]) + ".part"
+}
+
+// tmp is where a file stands until it is published.
+func (r Run) tmp(path string) string { return filepath.Join(r.Tmp(), partName(path)) }
+
 // CreatePart begins a file in tmpDir that is to be published at path.
 func CreatePart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path string) (*Part[R], error) {
-	sum := sha256.Sum256([]byte(path))
-	name := hex.EncodeToString(sum[:8]) + ".part" // does not end in .parquet: no reader's glob finds it
-	f, err := os.OpenFile(filepath.Join(tmpDir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(tmpDir, partName(path)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("creating a part of %s: %w", t.Name, err)
 	}
@@ -127,8 +134,11 @@ func (p *Part[R]) Finish() (File, error) {
 	if err := p.tmp.Close(); err != nil {
 		return File{}, fmt.Errorf("closing %s: %w", p.path, err)
 	}
-	return File{Path: p.path, Rows: p.rows, Bytes: p.out.n, SHA256: hex.EncodeToString(p.out.sum.Sum(nil)), tmp: p.tmp.Name()}, nil
+	return File{Path: p.path, Rows: p.rows, Bytes: p.out.n, SHA256: hex.EncodeToString(p.out.sum.Sum(nil))}, nil
 }
+
+// Discard gives the part up. Its file stays for whoever clears the folder.
+func (p *Part[R]) Discard() { _ = p.tmp.Close() }
 
 // WriteFile writes a small table whole.
 func WriteFile[R any](tmp string, t schema.Table[R], path string, rows []R) (File, error) {

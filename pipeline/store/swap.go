@@ -77,7 +77,7 @@ func (s *Swap) Abandon() error { return errors.Join(os.RemoveAll(s.Tmp()), s.hel
 // Publish puts the new files in the place of those that they replace; drop takes these away.
 func (s *Swap) Publish(c *Compaction, drop Drop) error {
 	for _, f := range c.Files {
-		if err := Move(f.tmp, filepath.Join(s.next(), path.Base(f.Path))); err != nil {
+		if err := Move(filepath.Join(s.Tmp(), partName(f.Path)), filepath.Join(s.next(), path.Base(f.Path))); err != nil {
 			return fmt.Errorf("publishing %s: %w", f.Path, err)
 		}
 	}
@@ -110,7 +110,7 @@ func (s *Swap) write(c *Compaction) error {
 		err = writeSynced(s.manifest(), append(body, '\n'))
 	}
 	if err == nil {
-		err = syncDir(s.Tmp())
+		err = SyncDir(s.Tmp())
 	}
 	if err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
@@ -129,14 +129,14 @@ func (s *Swap) swap(c *Compaction) error {
 	if err := linkOthers(folder, s.next(), c); err != nil {
 		return err
 	}
-	if err := syncDir(s.next()); err != nil {
+	if err := SyncDir(s.next()); err != nil {
 		return err
 	}
 	if err := exchange(s.next(), folder); err != nil {
 		return err
 	}
 	for _, dir := range []string{filepath.Dir(folder), s.Tmp()} {
-		if err := syncDir(dir); err != nil {
+		if err := SyncDir(dir); err != nil {
 			return err
 		}
 	}
