@@ -10,6 +10,7 @@ import (
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/ring"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -112,7 +113,11 @@ func TestADatasetWithoutRunsHoldsNoOverhead(t *testing.T) {
 func TestRunsFromBeforeOverheadWasMeasuredArePassedOver(t *testing.T) {
 	dir := t.TempDir()
 	commitRun(t, dir, schema.Run{ID: "run"}, "570", "GPU-a")
-	other, err := os.ReadFile(filepath.Join(dir, "prompts", "corpus.parquet")) // Parquet without these columns
+	path, err := store.PublishCorpus(dir, "corpus", nil) // Parquet without these columns
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func writeRun(t *testing.T, dir string) {
 			}
 			r.PowerInstantW, r.PowerIsNew = schema.Some(watts+float32(board)), schema.Some(slot%10 == 2)
 			if slot%10 == 0 {
-				r.GPUUtilPct = schema.Some(int32(watts / 2))
+				r.GPUUtilPct = schema.Some(int32(watts-50) / 2) // an idle board is idle
 			}
 			if slot%100 == 50 && board == 0 {
 				r.PowerInstantW = schema.Opt[float32]{} // a reading that failed

@@ -55,7 +55,7 @@ var damages = []struct {
 	{"a manifest of another status", manifest("beta", func(m map[string]any) { m["status"] = "interrupted" }), []string{"status is complete, its manifest says interrupted"}, "alpha failing overlapping"},
 	{"a manifest that is gone", remove("_tracer/commits/beta-*.json"), []string{"no manifest names it"}, "alpha failing overlapping"},
 	{"a file under another stage", rename(decodes+"beta-*.parquet", leaf+"stage=mixed"), []string{"belongs under stage=decode"}, "alpha failing overlapping"},
-	{"a broken corpus", flip("prompts/*.parquet"), []string{"contents are not those", "sent this corpus, and it is missing or broken"}, ""},
+	{"a broken corpus", flip("prompts/*.parquet"), []string{"sent this corpus, and it is missing or broken"}, ""},
 	{"a corpus under another name", copyAs("prompts/*.parquet", strings.Repeat("0", 64)+".parquet"), []string{"not the one that it is named after"}, "alpha beta failing overlapping"},
 
 	{"another label", asIdle(decodes+"beta-*.parquet", 1), []string{"is labelled idle, by the requests the board was in decode"}, "alpha failing overlapping"},
