@@ -80,7 +80,7 @@ func writeRun(t *testing.T, dir string) {
 func TestSummaryReadsBackWhatWasWritten(t *testing.T) {
 	dir := t.TempDir()
 	writeRun(t, dir)
-	s, err := Dataset{Dir: dir}.Summarize("golden")
+	s, err := Dataset{Dir: dir}.Summarize(t.Context(), "golden")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,19 +110,21 @@ func TestASummaryIsTheSameAfterACompaction(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before, err := Dataset{Dir: dir}.Summarize("one")
+	before, err := Dataset{Dir: dir}.Summarize(t.Context(), "one")
 	if err != nil || len(before.Stages) == 0 || len(before.Sizes) == 0 || len(before.Boards) != 2 {
 		t.Fatalf("%+v, %v", before, err)
 	}
 	compacted(t, dir)
-	if after, err := (Dataset{Dir: dir}).Summarize("one"); err != nil || !reflect.DeepEqual(before, after) {
+	if after, err := (Dataset{Dir: dir}).Summarize(t.Context(), "one"); err != nil || !reflect.DeepEqual(before, after) {
 		t.Errorf("before %+v, after %+v, %v", before, after, err)
 	}
 }
 
 func TestARunThatIsNotThereHasAnEmptySummary(t *testing.T) {
-	s, err := Dataset{Dir: t.TempDir()}.Summarize("none")
-	if err != nil || len(s.Stages) != 0 || len(s.Sizes) != 0 {
+	dir := t.TempDir()
+	writeRun(t, dir)
+	s, err := Dataset{Dir: dir}.Summarize(t.Context(), "none")
+	if err != nil || len(s.Stages) != 0 || len(s.Sizes) != 0 || len(s.Boards) != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -1,0 +1,213 @@
+package query
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow/go/v17/arrow"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// table is one of the dataset's tables, and where its files stand.
+type table struct {
+	name   string
+	doc    string   // what a row is
+	keys   []string // of its partitions
+	schema *arrow.Schema
+	files  []string
+}
+
+// tables are what a dataset may hold.
+type tables struct {
+	all         []table
+	uncommitted []string // relative to the dataset, as all that follow
+	missing     []string
+}
+
+// Table is one of the dataset's tables: what a row is, and the files that count, relative to the dataset.
+type Table struct {
+	Name, Doc string
+	Glob      string // that finds its files
+	Files     []string
+}
+
+// told are the tables as users are told of them.
+func (t *tables) told(root string) (all []Table) {
+	for _, one := range t.all {
+		public := Table{Name: one.name, Doc: one.doc, Glob: one.name + "/*.parquet"}
+		if len(one.keys) > 0 {
+			public.Glob = one.name + "/**/*.parquet"
+		}
+		for _, f := range one.files {
+			public.Files = append(public.Files, strings.TrimPrefix(f, root+string(filepath.Separator)))
+		}
+		all = append(all, public)
+	}
+	return all
+}
+
+// published finds the files that count: those that a manifest lists. Corpora have no manifest of their own, since runs share
+// them. Where there are no manifests at all, every file counts.
+func published(root string) (*tables, error) {
+	found := &tables{all: []table{
+		{name: schema.Samples.Name, doc: schema.Samples.Doc, keys: []string{"gpu", "llm", "stage"}, schema: schema.Samples.Schema()},
+		{name: schema.Requests.Name, doc: schema.Requests.Doc, keys: []string{"gpu", "llm"}, schema: schema.Requests.Schema()},
+		{name: schema.Folds.Name, doc: schema.Folds.Doc, schema: schema.Folds.Schema()},
+		{name: schema.Runs.Name, doc: schema.Runs.Doc, schema: schema.Runs.Schema()},
+		{name: schema.Prompts.Name, doc: schema.Prompts.Doc, schema: schema.Prompts.Schema()},
+	}}
+	live, err := committed(root)
+	if err != nil {
+		return nil, err
+	}
+	there, seen := false, map[string]bool{}
+	for i := range found.all {
+		t := &found.all[i]
+		paths, err := parquetFiles(root, t.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		there = true
+		for _, path := range paths {
+			seen[path] = true
+			if live == nil || live[path] || t.name == schema.Prompts.Name {
+				t.files = append(t.files, filepath.Join(root, path))
+			} else {
+				found.uncommitted = append(found.uncommitted, path)
+			}
+		}
+	}
+	if !there {
+		return nil, fmt.Errorf("%w: there is no folder samples, requests, folds, runs or prompts in it", ErrNoDataset)
+	}
+	for path := range live {
+		if !seen[path] && strings.HasSuffix(path, ".parquet") {
+			found.missing = append(found.missing, path)
+		}
+	}
+	slices.Sort(found.missing)
+	return found, nil
+}
+
+// Manifests lists a dataset's manifests, relative to it.
+func Manifests(root string) ([]string, error) {
+	return fs.Glob(os.DirFS(root), "_tracer/commits/*.json")
+}
+
+// committed is the set of files that manifests list, less those that compactions replaced; nil where there are no manifests.
+func committed(root string) (map[string]bool, error) {
+	paths, err := Manifests(root)
+	if err != nil || len(paths) == 0 {
+		return nil, err
+	}
+	live, replaced := map[string]bool{}, []string{}
+	for _, path := range paths {
+		body, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			return nil, err
+		}
+		var manifest struct {
+			Files, Replaces []struct{ Path string }
+		}
+		if err := json.Unmarshal(body, &manifest); err != nil {
+			return nil, fmt.Errorf("reading the manifest %s: %w", path, err)
+		}
+		for _, f := range manifest.Files {
+			live[f.Path] = true
+		}
+		for _, f := range manifest.Replaces {
+			replaced = append(replaced, f.Path)
+		}
+	}
+	for _, path := range replaced {
+		delete(live, path)
+	}
+	return live, nil
+}
+
+// parquetFiles lists a table's files, relative to the dataset, in their order.
+func parquetFiles(root, name string) (paths []string, err error) {
+	err = filepath.WalkDir(filepath.Join(root, name), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".parquet") {
+			return err
+		}
+		relative, err := filepath.Rel(root, path)
+		paths = append(paths, relative)
+		return err
+	})
+	return paths, err
+}
+
+// views are the statements that make the tables' views, of all runs or of some. Corpora belong to no run.
+func (t *tables) views(runs []string) []string {
+	var quoted []string
+	for _, run := range runs {
+		quoted = append(quoted, quote(run))
+	}
+	var statements []string
+	for _, one := range t.all {
+		view := one.view()
+		if len(runs) > 0 && one.name != schema.Prompts.Name && len(one.files) > 0 {
+			view += fmt.Sprintf(" WHERE run_id IN (%s)", strings.Join(quoted, ", "))
+		}
+		statements = append(statements, view)
+	}
+	return statements
+}
+
+// view is the table's typed columns without rows, and its files below them: so each column is there whatever the files'
+// age, and each keeps its type.
+func (t table) view() string {
+	var columns []string
+	for _, f := range t.schema.Fields() {
+		columns = append(columns, fmt.Sprintf("NULL::%s AS %s", typeName(f.Type), f.Name))
+	}
+	types := make([]string, 0, len(t.keys))
+	for _, key := range t.keys {
+		columns = append(columns, "NULL::VARCHAR AS "+key)
+		types = append(types, fmt.Sprintf("%s: VARCHAR", quote(key)))
+	}
+	view := fmt.Sprintf("CREATE VIEW %s AS SELECT %s WHERE false", t.name, strings.Join(columns, ", "))
+	if len(t.files) == 0 {
+		return view
+	}
+	var paths []string
+	for _, f := range t.files {
+		paths = append(paths, quote(escape(f)))
+	}
+	hive := "false"
+	if len(t.keys) > 0 {
+		hive = fmt.Sprintf("true, hive_types = {%s}", strings.Join(types, ", "))
+	}
+	return fmt.Sprintf("%s UNION ALL BY NAME FROM read_parquet([%s], union_by_name = true, hive_partitioning = %s)", view, strings.Join(paths, ", "), hive)
+}
+
+// escape makes a path safe where patterns are read.
+func escape(path string) string {
+	return strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]").Replace(path)
+}
+
+// typeName is DuckDB's name of a column's type.
+func typeName(t arrow.DataType) string {
+	switch t := t.(type) {
+	case *arrow.ListType:
+		return typeName(t.Elem()) + "[]"
+	case *arrow.TimestampType:
+		return "TIMESTAMPTZ"
+	default:
+		names := map[arrow.Type]string{
+			arrow.STRING: "VARCHAR", arrow.BOOL: "BOOLEAN", arrow.INT32: "INTEGER", arrow.INT64: "BIGINT", arrow.FLOAT32: "FLOAT", arrow.FLOAT64: "DOUBLE",
+		}
+		return names[t.ID()]
+	}
+}
