@@ -27,8 +27,9 @@ type Summary struct {
 
 // RequestCounts are attempts by outcome; warm-up is counted on its own.
 type RequestCounts struct {
-	Warmup int `json:"warmup"`
-	Valid  int `json:"valid"`
+	Warmup  int `json:"warmup"`
+	Valid   int `json:"valid"`
+	Invalid int `json:"invalid"`
 	// Reasons counts the requests that bear each reason code; one request may bear several.
 	Reasons map[string]int `json:"reasons"`
 }
@@ -217,8 +218,11 @@ func (s *Summary) readRequests(d Dataset) error {
 				if valid.Value(i) {
 					s.Counts.Valid++
 					l.Valid++
-				} else if slices.ContainsFunc(list(a[8], i), func(r string) bool { return r != schema.ReasonOverlap }) {
-					continue
+				} else {
+					s.Counts.Invalid++
+					if slices.ContainsFunc(list(a[8], i), func(r string) bool { return r != schema.ReasonOverlap }) {
+						continue
+					}
 				}
 				l.ttft = appendFloat(l.ttft, a[4], i)
 				l.tpot = appendFloat(l.tpot, a[5], i)
@@ -305,6 +309,9 @@ func (s *Summary) Print(w io.Writer) error {
 		return err
 	}
 	if err := s.printEnergies(w); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "requests: %d valid, %d not valid; %d to warm up\n", s.Counts.Valid, s.Counts.Invalid, s.Counts.Warmup); err != nil {
 		return err
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Counts.Reasons)) {

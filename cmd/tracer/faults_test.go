@@ -27,6 +27,7 @@ var faults = []struct {
 	list  []fault
 }{
 	{"GPU", boardFaults},
+	{"Dataset", datasetFaults},
 }
 
 func TestFaults(t *testing.T) {
