@@ -31,8 +31,10 @@ var sound = sync.OnceValues(func() (dir string, err error) {
 		return "", err
 	}
 	for i, r := range []rehearsal.Run{
-		{ID: "alpha", Boards: 2, Requests: 4}, {ID: "beta", Boards: 1, Requests: 8},
-		{ID: "failing", Boards: 1, Requests: 8, Failures: true}, {ID: "overlapping", Boards: 1, Requests: 8, Overlap: true},
+		{ID: "alpha", Boards: 2, Requests: 4},
+		{ID: "beta", Boards: 1, Requests: 8},
+		{ID: "failing", Boards: 1, Requests: 8, Failures: true},
+		{ID: "overlapping", Boards: 1, Requests: 8, Overlap: true},
 	} {
 		r.Period, r.Start = 20*time.Millisecond, time.Duration(i+1)*time.Hour
 		if err := rehearsal.Record(dir, r); err != nil {

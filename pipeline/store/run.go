@@ -65,7 +65,8 @@ type Run struct {
 }
 
 // Tmp is the folder for what is not published yet.
-func (r Run) Tmp() string      { return filepath.Join(r.Root, "_tracer", "tmp", r.Name) }
+func (r Run) Tmp() string { return filepath.Join(r.Root, "_tracer", "tmp", r.Name) }
+
 func (r Run) manifest() string { return filepath.Join(r.Root, "_tracer", "commits", r.Name+".json") }
 
 // Claim makes the run's own temporary folder, or says that the run id is taken.
