@@ -24,7 +24,7 @@ nothing wrong, with 1 where they may. A dataset that is being written to is veri
 // Run verifies, and repairs if asked to.
 func (v *verifyCommand) Run(t *terminal) error {
 	var report *verify.Report
-	var moved []verify.Move
+	moved := []verify.Move{}
 	var err error
 	if v.Repair {
 		report, moved, err = verify.Repair(context.Background(), v.Dir, versionLine())
