@@ -40,6 +40,15 @@ type Folder struct {
 
 // Plan says which folders hold files that can be joined. It changes nothing.
 func Plan(root string) ([]Folder, error) {
+	held, err := store.Hold(root, false)
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close() //nolint:errcheck // a lock
+	return plan(root)
+}
+
+func plan(root string) ([]Folder, error) {
 	catalog, err := store.ReadCatalog(root)
 	if err != nil {
 		return nil, err
@@ -83,11 +92,11 @@ func Dataset(ctx context.Context, root, tracer string, done func(Folder)) error 
 	if _, err := store.Recover(root, store.Remove); err != nil {
 		return err
 	}
-	plan, err := Plan(root)
+	folders, err := plan(root)
 	if err != nil {
 		return err
 	}
-	for _, f := range plan {
+	for _, f := range folders {
 		c := compaction{root: root, tracer: tracer, Folder: f, some: true, drop: store.Remove}
 		if err := c.run(ctx); err != nil {
 			return fmt.Errorf("compacting %s: %w", f.Path, err)

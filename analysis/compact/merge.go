@@ -1,6 +1,7 @@
 package compact
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -39,11 +40,11 @@ type merge struct {
 	open   []*input
 }
 
-func openMerge(root string, files []store.File, layout *arrow.Schema) (*merge, error) {
+func openMerge(ctx context.Context, root string, files []store.File, layout *arrow.Schema) (*merge, error) {
 	m := &merge{order: scan.OrderOf(layout), layout: layout}
 	for _, f := range files {
 		in := &input{path: filepath.Join(root, f.Path)}
-		if err := in.open(m, 1); err != nil {
+		if err := in.open(ctx, m, 1); err != nil {
 			return nil, err
 		}
 		first := in.keys
@@ -59,7 +60,7 @@ func openMerge(root string, files []store.File, layout *arrow.Schema) (*merge, e
 	return m, nil
 }
 
-func (in *input) open(m *merge, rows int64) (err error) {
+func (in *input) open(ctx context.Context, m *merge, rows int64) (err error) {
 	if in.parquet, err = scan.Open(in.path); err != nil {
 		return fmt.Errorf("reading %s: %w", in.path, err)
 	}
@@ -69,7 +70,7 @@ func (in *input) open(m *merge, rows int64) (err error) {
 			return fmt.Errorf("%s has column %s, which this tracer does not know: compact with the newer one that wrote it", in.path, have.Name)
 		}
 	}
-	if in.batches, err = in.parquet.Read(nil, 0, in.parquet.Rows(), rows); err != nil {
+	if in.batches, err = in.parquet.Read(ctx, nil, 0, in.parquet.Rows(), rows); err != nil {
 		in.close()
 		return fmt.Errorf("reading %s: %w", in.path, err)
 	}
@@ -121,12 +122,12 @@ func (in *input) close() {
 func (m *merge) more() bool { return len(m.closed) > 0 || len(m.open) > 0 }
 
 // next gives the rows from the least on that come before those of all other files.
-func (m *merge) next() (arrow.Record, error) {
+func (m *merge) next(ctx context.Context) (arrow.Record, error) {
 	least := m.least()
 	for len(m.closed) > 0 && (least == nil || m.closed[0].first.Compare(0, least.keys, least.at) < 0) {
 		in := m.closed[0]
 		m.closed = m.closed[1:]
-		if err := in.open(m, readRows); err != nil {
+		if err := in.open(ctx, m, readRows); err != nil {
 			return nil, err
 		}
 		m.open = append(m.open, in)

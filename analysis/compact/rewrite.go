@@ -28,13 +28,13 @@ type output[R any] struct {
 
 func rewrite[R any](ctx context.Context, c *compaction, swap *store.Swap, t schema.Table[R]) ([]store.Merged, error) {
 	o := &output[R]{compaction: c, swap: swap, table: t, layout: t.Schema()}
-	m, err := openMerge(c.root, c.files, o.layout)
+	m, err := openMerge(ctx, c.root, c.files, o.layout)
 	if err != nil {
 		return nil, err
 	}
 	defer m.close()
 	for m.more() && ctx.Err() == nil {
-		some, err := m.next()
+		some, err := m.next(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -136,7 +136,7 @@ func TestWhatManifestsListAndIsGoneIsTold(t *testing.T) {
 		t.Errorf("missing: %q", got)
 	}
 	// A compaction's manifest says what took the place of which files.
-	merged, replaces := "runs/compact-1-000.parquet", `{"compaction": "1", "replaces": [{"path": "runs/one-host.parquet"}, {"path": "runs/two-host.parquet"}], "files": [{"path": "runs/compact-1-000.parquet"}]}`
+	merged, replaces := "runs/compact-1-000.parquet", `{"compaction": "1", "folder": "runs", "replaces": [{"path": "runs/one-host.parquet"}, {"path": "runs/two-host.parquet"}], "files": [{"path": "runs/compact-1-000.parquet"}]}`
 	if err := os.Link(filepath.Join(dir, "runs", "two-host.parquet"), filepath.Join(dir, merged)); err != nil {
 		t.Fatal(err)
 	}

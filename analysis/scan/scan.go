@@ -59,7 +59,7 @@ func Open(path string) (f *File, err error) {
 
 // rescue turns a panic of the Parquet reader, which is how it meets some damage, into an error.
 func rescue(err *error) {
-	if r := recover(); r != nil {
+	if r := recover(); r != nil { //nolint:revive // whoever calls it defers it
 		*err = fmt.Errorf("%v", r)
 	}
 }
@@ -88,7 +88,7 @@ type Batches struct {
 
 // Read gives the named columns, all where there are none named, of rows from up to but not including to, and those around
 // them that stand in the same row groups.
-func (f *File) Read(columns []string, from, to, batch int64) (b *Batches, err error) {
+func (f *File) Read(ctx context.Context, columns []string, from, to, batch int64) (b *Batches, err error) {
 	defer rescue(&err)
 	meta := f.file.MetaData()
 	var leaves []int
@@ -118,7 +118,7 @@ func (f *File) Read(columns []string, from, to, batch int64) (b *Batches, err er
 		row += n
 	}
 	f.rows.Props.BatchSize = max(1, min(batch, b.left))
-	b.from, err = f.rows.GetRecordReader(context.Background(), leaves, groups)
+	b.from, err = f.rows.GetRecordReader(ctx, leaves, groups)
 	return b, err
 }
 

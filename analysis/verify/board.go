@@ -57,13 +57,13 @@ func (s *sampleArrays) take(r arrow.Record) {
 	}
 }
 
-func openLane(root, name, uuid string, s *section) (*lane, error) {
+func openLane(ctx context.Context, root, name, uuid string, s *section) (*lane, error) {
 	l := &lane{section: s, name: name, uuid: uuid, i: -1}
 	var err error
 	if l.parquet, err = scan.Open(filepath.Join(root, s.file)); err != nil {
 		return nil, fmt.Errorf("reading %s again: %w", s.file, err)
 	}
-	if l.batches, err = l.parquet.Read(sampleColumns, s.from, s.to, batchRows); err != nil {
+	if l.batches, err = l.parquet.Read(ctx, sampleColumns, s.from, s.to, batchRows); err != nil {
 		_ = l.parquet.Close()
 		return nil, fmt.Errorf("reading %s again: %w", s.file, err)
 	}
@@ -110,7 +110,7 @@ func merged(ctx context.Context, root, name, uuid string, sections []*section, e
 		}
 		at := earliest(lanes)
 		if at < 0 || len(sections) > 0 && sections[0].firstNS <= lanes[at].ns {
-			l, err := openLane(root, name, uuid, sections[0])
+			l, err := openLane(ctx, root, name, uuid, sections[0])
 			if err != nil {
 				return err
 			}

@@ -97,9 +97,7 @@ func layout(t *testing.T, path string) string {
 	}
 	defer r.Close()
 	text := []string{r.MetaData().Schema.String(), strings.Join(r.MetaData().KeyValueMetadata().Keys(), " ")}
-	for _, v := range r.MetaData().KeyValueMetadata().Values() {
-		text = append(text, v)
-	}
+	text = append(text, r.MetaData().KeyValueMetadata().Values()...)
 	for i := range r.MetaData().Schema.NumColumns() {
 		c, err := r.MetaData().RowGroup(0).ColumnChunk(i)
 		if err != nil {

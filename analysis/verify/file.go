@@ -132,7 +132,7 @@ func (f *file) each(ctx context.Context, p *scan.File) error {
 	case schema.Prompts.Name:
 		judge = &prompts{file: f}
 	}
-	batches, err := p.Read(nil, 0, p.Rows(), batchRows)
+	batches, err := p.Read(ctx, nil, 0, p.Rows(), batchRows)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func tableSchema(table string) *arrow.Schema {
 // partitions are the keys in a path.
 func partitions(file string) map[string]string {
 	keys := map[string]string{}
-	for _, part := range strings.Split(path.Dir(file), "/") {
+	for part := range strings.SplitSeq(path.Dir(file), "/") {
 		if key, value, ok := strings.Cut(part, "="); ok {
 			keys[key] = value
 		}

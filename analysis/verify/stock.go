@@ -101,7 +101,7 @@ func (c *check) stray(file string) error {
 		return err
 	}
 	for _, name := range writing {
-		if strings.HasPrefix(path.Base(file), name) {
+		if base := path.Base(file); strings.HasPrefix(base, name+"-") || base == name+".parquet" {
 			return nil
 		}
 	}

@@ -111,7 +111,7 @@ func Dataset(ctx context.Context, root string) (*Report, error) {
 
 func dataset(ctx context.Context, root string) (*Report, error) {
 	began := time.Now()
-	c := &check{root: root, runs: map[string]*run{}, corpora: map[string]map[string]prompt{}}
+	c := &check{root: root, findings: []Finding{}, runs: map[string]*run{}, corpora: map[string]map[string]prompt{}}
 	present, err := c.takeStock()
 	if err != nil {
 		return nil, err

@@ -50,9 +50,9 @@ var damages = []struct {
 	{"a copy under another run's name", copyAs(decodes+"beta-*.parquet", "gamma-rehearsal-00000007-000.parquet"), []string{"no manifest names it, but readers find it"}, "alpha beta failing overlapping"},
 	{"a stray file that is no parquet", write(decodes + "notes.txt"), []string{"no .parquet file"}, "alpha beta failing overlapping"},
 	{"a manifest that is torn", truncate("_tracer/commits/beta-*.json"), []string{"manifest cannot be read", "no manifest names it"}, "alpha failing overlapping"},
-	{"a manifest with another count", manifest("beta", func(m map[string]any) { m["files"].([]any)[0].(map[string]any)["rows"] = 7 }), []string{"7 were committed"}, "alpha failing overlapping"},
-	{"a manifest that reaches out of the dataset", manifest("beta", func(m map[string]any) { m["files"].([]any)[0].(map[string]any)["path"] = "../../etc/passwd" }), []string{"no path within a dataset"}, "alpha failing overlapping"},
-	{"a manifest of another status", manifest("beta", func(m map[string]any) { m["status"] = "interrupted" }), []string{"status is complete, its manifest says interrupted"}, "alpha failing overlapping"},
+	{"a manifest with another count", manifest(func(m map[string]any) { m["files"].([]any)[0].(map[string]any)["rows"] = 7 }), []string{"7 were committed"}, "alpha failing overlapping"},
+	{"a manifest that reaches out of the dataset", manifest(func(m map[string]any) { m["files"].([]any)[0].(map[string]any)["path"] = "../../etc/passwd" }), []string{"no path within a dataset"}, "alpha failing overlapping"},
+	{"a manifest of another status", manifest(func(m map[string]any) { m["status"] = "interrupted" }), []string{"status is complete, its manifest says interrupted"}, "alpha failing overlapping"},
 	{"a manifest that is gone", remove("_tracer/commits/beta-*.json"), []string{"no manifest names it"}, "alpha failing overlapping"},
 	{"a file under another stage", rename(decodes+"beta-*.parquet", leaf+"stage=mixed"), []string{"belongs under stage=decode"}, "alpha failing overlapping"},
 	{"a broken corpus", flip("prompts/*.parquet"), []string{"sent this corpus, and it is missing or broken"}, ""},
@@ -242,7 +242,7 @@ func rename(pattern, folder string) damage {
 		if err := os.Rename(file, filepath.Join(dir, to)); err != nil {
 			t.Fatal(err)
 		}
-		manifest("beta", func(m map[string]any) {
+		manifest(func(m map[string]any) {
 			for _, f := range m["files"].([]any) {
 				if f := f.(map[string]any); f["path"] == from {
 					f["path"] = to
@@ -252,9 +252,9 @@ func rename(pattern, folder string) damage {
 	}
 }
 
-func manifest(run string, change func(map[string]any)) damage {
+func manifest(change func(map[string]any)) damage {
 	return func(t *testing.T, dir string) {
-		editManifest(t, one(t, dir, "_tracer/commits/"+run+"-*.json"), change)
+		editManifest(t, one(t, dir, "_tracer/commits/beta-*.json"), change)
 	}
 }
 

@@ -54,6 +54,7 @@ type collect struct {
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
 	Pause       time.Duration `default:"200ms" placeholder:"TIME" help:"Between requests, on the mean; half to one and a half of it, so that stages meet the sensors at all phases and boards settle (default: ${default})."`
 	MinUpdates  int           `name:"min-stage-updates" default:"0" placeholder:"N" help:"Repeat prompts until the power sensor has had N new values in each size's own stage (default: ${default}, none)."`
+	MaxInvalid  string        `name:"max-invalid" placeholder:"N|P%" help:"End with exit code 3 if more requests than that are not valid, warm-up left out (default: any number)."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
 	Resume      string        `placeholder:"RUN" help:"Go on with a run that was stopped or broke off, with its own options: recover it, and send what it has not."`
 
@@ -199,6 +200,9 @@ func (c *collect) checkNumbers() error {
 	); err != nil {
 		return err
 	}
+	if _, err := parseMaxInvalid(c.MaxInvalid); err != nil {
+		return err
+	}
 	if _, _, err := c.load(); err != nil { // before anything else is touched
 		return err
 	}
@@ -241,10 +245,15 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
 	}
+	limit, err := parseMaxInvalid(c.MaxInvalid)
+	if err != nil {
+		return err
+	}
+	partial := limit.check(summary.Counts)
 	query := fmt.Sprintf("SELECT stage, count(*) AS rows, round(avg(power_instant_w), 1) AS mean_w FROM read_parquet('%s/samples/**/*.parquet', hive_partitioning = true) WHERE run_id = '%s' GROUP BY stage",
 		strings.ReplaceAll(strings.TrimSuffix(c.Out, "/"), "'", "''"), m.RunID)
 	if c.JSON {
-		return t.json(struct {
+		return errors.Join(partial, t.json(struct {
 			*analysis.Summary
 			Simulated bool              `json:"simulated"`
 			Status    schema.Status     `json:"status"`
@@ -252,7 +261,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 			Files     []store.File      `json:"files"`
 			Sampling  []schema.Sampling `json:"sampling"`
 			Query     string            `json:"duckdb_query"`
-		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query})
+		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query}))
 	}
 	tr.printHead(m)
 	if err := summary.Print(t.out); err != nil {
@@ -266,7 +275,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 	tr.tellCalls()
 	tr.tellFaults()
 	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)
-	return err
+	return errors.Join(partial, err)
 }
 
 // printHead begins a report.

@@ -29,6 +29,7 @@ var faults = []struct {
 	{"GPU", boardFaults},
 	{"Clock", clockFaults},
 	{"Server", slices.Concat(serverFaults, tlsFaults, hostileFaults)},
+	{"Dataset", datasetFaults},
 }
 
 func TestFaults(t *testing.T) {

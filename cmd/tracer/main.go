@@ -124,6 +124,8 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &coded):
 		return coded.code
+	case errors.Is(err, store.ErrNoDataset):
+		return exitUsage
 	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy):
 		return exitConflict
 	default:

@@ -23,8 +23,9 @@ nothing wrong, with 1 where they may. A dataset that is being written to is veri
 
 // Run verifies, and repairs if asked to.
 func (v *verifyCommand) Run(t *terminal) error {
-	var moved []verify.Move
-	report, err := &verify.Report{}, error(nil)
+	var report *verify.Report
+	moved := []verify.Move{}
+	var err error
 	if v.Repair {
 		report, moved, err = verify.Repair(context.Background(), v.Dir, versionLine())
 	} else {

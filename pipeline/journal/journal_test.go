@@ -29,7 +29,8 @@ func header() *Header {
 func created(t interface {
 	Fatal(args ...any)
 	TempDir() string
-}) *Journal {
+},
+) *Journal {
 	j, err := Create(Path(t.TempDir(), "one-h"), header(), memory.DefaultAllocator)
 	if err != nil {
 		t.Fatal(err)

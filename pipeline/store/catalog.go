@@ -108,12 +108,12 @@ func (c *Catalog) add(name string, body []byte) error {
 	return nil
 }
 
-func (m *Compaction) check() error {
-	files := slices.Clone(m.Replaces)
-	for _, f := range m.Files {
+func (c *Compaction) check() error {
+	files := slices.Clone(c.Replaces)
+	for _, f := range c.Files {
 		files = append(files, f.File)
 	}
-	return checkPaths(append(files, File{Path: m.Folder}))
+	return checkPaths(append(files, File{Path: c.Folder}))
 }
 
 // checkPaths refuses a manifest that reaches out of its dataset.

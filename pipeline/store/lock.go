@@ -19,8 +19,11 @@ import (
 //
 // Where the file system knows no such locks, nobody holds any.
 
-// ErrBusy says that another process verifies, compacts or repairs the dataset.
-var ErrBusy = errors.New("the dataset is being verified, compacted or repaired")
+// Errors of who wants to have a dataset to himself.
+var (
+	ErrBusy      = errors.New("the dataset is being verified, compacted or repaired")
+	ErrNoDataset = errors.New("no dataset")
+)
 
 // lock waits for a folder.
 func lock(path string, how int) (*os.File, error) {
@@ -43,7 +46,7 @@ func lock(path string, how int) (*os.File, error) {
 
 // Held says whether a live process holds a file or folder.
 func Held(path string) bool {
-	f, err := lock(path, unix.LOCK_EX|unix.LOCK_NB)
+	f, err := lock(path, unix.LOCK_SH|unix.LOCK_NB) // shared: two that ask do not take one another for a holder
 	if err == nil {
 		_ = f.Close()
 	}
@@ -60,7 +63,7 @@ func Hold(root string, change bool) (*os.File, error) {
 	f, err := lock(filepath.Join(root, Commits), how|unix.LOCK_NB)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s is no dataset: it has no %s; name the folder that tracer collect --out wrote into", root, Commits)
+		return nil, fmt.Errorf("%w in %s: there is no %s; name the folder that tracer collect --out wrote into", ErrNoDataset, root, Commits)
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return nil, fmt.Errorf("%w by another tracer: %s; run this again when that is over", ErrBusy, root)
 	}
