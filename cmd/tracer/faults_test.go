@@ -27,6 +27,7 @@ var faults = []struct {
 	list  []fault
 }{
 	{"GPU", boardFaults},
+	{"Host", hostFaults},
 }
 
 func TestFaults(t *testing.T) {
