@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets notebook sample big fuzz vulns clean
+.PHONY: run build test test-llm test-race bench soak accuracy lint fakenvml gpu snippets notebook sample big fuzz vulns clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -81,6 +81,10 @@ BIG  ?= build/big
 big: build
 	go run ./scripts/big -rows $(ROWS) -out $(BIG)
 	time build/tracer summary $(BIG)
+
+## soak: eight boards every millisecond for ten minutes, then the recovery of a day's journal (a quarter of an hour)
+soak: build
+	go run ./scripts/soak
 
 ## accuracy: docs/accuracy.md, tracer and others on boards whose truth is known (three minutes; fetches Zeus)
 accuracy: fakenvml build/accuracy/ready

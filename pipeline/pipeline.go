@@ -90,10 +90,8 @@ func Open(c Config) (*Pipeline, error) {
 	if err := p.out.Uncommitted(); err != nil {
 		return nil, err
 	}
-	if len(c.Prompts) > 0 {
-		if _, err := store.PublishCorpus(c.Dir, c.Run.CorpusID, c.Prompts); err != nil {
-			return nil, err
-		}
+	if _, err := store.PublishCorpus(c.Dir, c.Run.CorpusID, c.Prompts); err != nil {
+		return nil, err
 	}
 	var err error
 	p.journal, err = journal.Create(journal.Path(c.Dir, p.out.Name), &journal.Header{

@@ -129,7 +129,7 @@ func (p *Pipeline) watch() {
 // step takes what the rings hold into the journal and labels what is ready. now must be read before the rings are.
 func (p *Pipeline) step(now int64, last bool, stop func(error)) error {
 	r := &p.record
-	had := r.full
+	hadRoom := r.full == nil
 	err := p.drain(now, last)
 	if failed := r.syncs.failed.Load(); err == nil && failed != nil {
 		err = *failed
@@ -137,12 +137,17 @@ func (p *Pipeline) step(now int64, last bool, stop func(error)) error {
 	if err != nil {
 		return err
 	}
-	if r.full != had {
+	if hadRoom && r.full != nil {
 		stop(fmt.Errorf("%w: %w", ErrDisk, r.full))
 	}
-	if p.broken != nil {
-		return nil
+	if p.broken == nil {
+		return p.labelReady(now, last, stop)
 	}
+	return nil
+}
+
+// labelReady labels what is ready. Where the parts cannot be written the run is to stop, and Commit makes them anew.
+func (p *Pipeline) labelReady(now int64, last bool, stop func(error)) error {
 	horizon := int64(math.MaxInt64)
 	if !last {
 		horizon = p.horizon(now)

@@ -56,7 +56,7 @@ func breakOff(t testing.TB, looks int) *broken {
 
 // inMemory is a folder that costs no disk's fsync, where there is one.
 func inMemory(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "tracer-")
+	dir, err := os.MkdirTemp("/dev/shm", "tracer-") //nolint:usetesting // t.TempDir knows no other filesystem
 	if err != nil {
 		return t.TempDir()
 	}
@@ -115,7 +115,7 @@ type require interface{ Fatal(args ...any) }
 // sums are the digests of a dataset's Parquet files but those of some tables.
 func sums(t require, dir string, without ...string) map[string]string {
 	all := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		name, _ := filepath.Rel(dir, path)
 		if err != nil || filepath.Ext(path) != ".parquet" || slices.Contains(without, strings.Split(name, "/")[0]) {
 			return err
@@ -341,6 +341,37 @@ func TestPartsThatCannotBeWrittenAreMadeFromTheJournal(t *testing.T) {
 	got, err := b.p.Commit(make([]schema.Sampling, benchBoards), "test")
 	if err != nil || !reflect.DeepEqual(got.Files, whole.Files) {
 		t.Errorf("%+v, %v, want %+v", got, err, whole)
+	}
+}
+
+// However long a request is, the readings that wait for its end take no memory: they are read back from the journal.
+func TestReadingsWaitInTheJournal(t *testing.T) {
+	b := breakOff(t, 1)
+	b.spans.Push(&schema.SpanEvent{OpenNS: b.c.reading(b.readings).StartNS})
+	before := b.p.labelled[0]
+	for range 100 {
+		for range 133 {
+			r := b.c.reading(b.readings)
+			b.p.Readings.Push(&r)
+			b.readings++
+		}
+		if err := b.p.step(clock.Now(), false, nil); err != nil {
+			t.Fatal(err)
+		}
+		if held := len(b.p.batch) + len(b.p.record.pending); held > 2*133 || b.p.labelled[0]-before > 133 {
+			t.Fatalf("%d readings are in memory, %d were labelled", held, b.p.labelled[0]-before)
+		}
+	}
+	b.spans.Push(&schema.SpanEvent{Span: b.c.span(0)})
+	if err := b.p.step(0, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	total := int64(0)
+	for _, n := range b.p.labelled {
+		total += n
+	}
+	if total != int64(b.readings) {
+		t.Errorf("%d of %d readings are labelled", total, b.readings)
 	}
 }
 

@@ -105,6 +105,9 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 		}
 		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
 	}
+	if err := c.checkFiles(len(boards.devices)); err != nil {
+		return err
+	}
 	if err := c.offerRecovery(t); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -41,8 +42,7 @@ var crashRun = []string{
 
 // A run may be killed at any instant, and so may its recovery: gone on with until it is complete, it has every request of
 // an undisturbed run exactly once, no row twice, and no reader beside it ever sees a file that is not whole.
-func TestKilledAtAnyInstantARunComesToTheSameRequests(t *testing.T) {
-	t.Parallel()
+func killedAtAnyInstant(t *testing.T) {
 	seed := cmp.Or(*crashSeed, uint64(time.Now().UnixNano()))
 	t.Logf("%d kills, -crash.seed %d", *crashKills, seed)
 	undisturbed := inMemory(t)
@@ -50,24 +50,12 @@ func TestKilledAtAnyInstantARunComesToTheSameRequests(t *testing.T) {
 	want := sendings(t, undisturbed, "whole")
 	var left atomic.Int64
 	left.Store(int64(*crashKills))
+	var all sync.WaitGroup
 	for i := range crashDatasets {
-		t.Run(fmt.Sprint("dataset ", i), func(t *testing.T) {
-			t.Parallel()
-			c := &crashed{T: t, dir: inMemory(t), rng: rand.New(rand.NewPCG(seed, uint64(i))), left: &left, killed: map[string]int{}}
-			poll := c.readBeside()
-			chains := 0
-			for ; left.Load() > 0; chains++ {
-				run := fmt.Sprint("run-", chains)
-				c.untilComplete(run)
-				if got := sendings(t, c.dir, run); !maps.Equal(got, want) {
-					t.Errorf("%s: %v, undisturbed %v", run, got, want)
-				}
-			}
-			t.Logf("%d runs, killed %v", chains, c.killed)
-			poll()
-			c.checkFiles()
-		})
+		c := &crashed{T: t, dir: inMemory(t), rng: rand.New(rand.NewPCG(seed, uint64(i))), left: &left, killed: map[string]int{}}
+		all.Go(func() { c.drive(want) })
 	}
+	all.Wait()
 }
 
 // crashed is a dataset whose runs are killed.
@@ -77,6 +65,22 @@ type crashed struct {
 	rng    *rand.Rand
 	left   *atomic.Int64 // kills to come
 	killed map[string]int
+}
+
+// drive kills runs until there were enough kills, and compares each with an undisturbed one.
+func (c *crashed) drive(want map[string]int) {
+	judge := c.readBeside()
+	runs := 0
+	for ; c.left.Load() > 0 && !c.Failed(); runs++ {
+		run := fmt.Sprint("run-", runs)
+		c.untilComplete(run)
+		if got := sendings(c.T, c.dir, run); !maps.Equal(got, want) {
+			c.Errorf("%s: %v, undisturbed %v", run, got, want)
+		}
+	}
+	c.Logf("%d runs, killed %v", runs, c.killed)
+	judge()
+	c.checkFiles()
 }
 
 // untilComplete starts a run, kills it and goes on with it, over and over, until it is complete.
@@ -92,7 +96,7 @@ func (c *crashed) untilComplete(run string) {
 		if c.begun(run) {
 			args = []string{"collect", "--out", c.dir, "--resume", run}
 		}
-		what, after := "run", time.Duration(c.rng.IntN(2000))*time.Millisecond
+		what, after := "run", time.Duration(c.rng.IntN(1600))*time.Millisecond
 		if c.rng.IntN(3) == 0 {
 			what, after = "commit", time.Duration(c.rng.IntN(120))*time.Millisecond
 		}
@@ -270,7 +274,7 @@ func sendings(t *testing.T, dir, run string) map[string]int {
 // inMemory is a folder that costs no disk's fsync, where there is one.
 func inMemory(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "tracer-")
+	dir, err := os.MkdirTemp("/dev/shm", "tracer-") //nolint:usetesting // t.TempDir knows no other filesystem
 	if err != nil {
 		return t.TempDir()
 	}

@@ -30,6 +30,7 @@ var faults = []struct {
 	{"Clock", clockFaults},
 	{"Server", slices.Concat(serverFaults, tlsFaults, hostileFaults)},
 	{"Dataset", datasetFaults},
+	{"Host", hostFaults},
 }
 
 func TestFaults(t *testing.T) {

@@ -26,11 +26,7 @@ func header() *Header {
 	}
 }
 
-func created(t interface {
-	Fatal(args ...any)
-	TempDir() string
-},
-) *Journal {
+func created(t testing.TB) *Journal {
 	j, err := Create(Path(t.TempDir(), "one-h"), header(), memory.DefaultAllocator)
 	if err != nil {
 		t.Fatal(err)
@@ -41,9 +37,7 @@ func created(t interface {
 // drawReading fills every field of a reading, or leaves it absent.
 func drawReading(t *rapid.T) (r schema.Reading) {
 	r.Board = rapid.Int32Range(0, 1).Draw(t, "board")
-	v := reflect.ValueOf(&r).Elem()
-	for i := range v.NumField() {
-		f := v.Field(i)
+	for _, f := range reflect.ValueOf(&r).Elem().Fields() {
 		switch {
 		case f.Kind() == reflect.Int64:
 			f.SetInt(rapid.Int64().Draw(t, "instant"))
