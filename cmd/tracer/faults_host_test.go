@@ -94,13 +94,10 @@ func holds(t *testing.T, got int, said string, code int, words ...string) {
 	}
 }
 
-// tracer runs to its end.
-func tracer(t *testing.T, code int, args []string, words ...string) {
+// ends runs tracer, which is to end with a code and to say some words.
+func ends(t *testing.T, code int, args []string, words ...string) {
 	t.Helper()
-	cmd := exec.Command(program(t), args...)
-	cmd.Env = environ()
-	out, _ := cmd.CombinedOutput() // the code tells
-	holds(t, cmd.ProcessState.ExitCode(), string(out), code, words...)
+	holds(t, code, tracer(t, code, args...), code, words...)
 }
 
 func of(t *testing.T, args []string) []string { return append([]string{program(t)}, args...) }
@@ -108,10 +105,10 @@ func of(t *testing.T, args []string) []string { return append([]string{program(t
 // committed is the manifest of a run.
 func committed(t *testing.T, dir, run string) store.Manifest {
 	t.Helper()
-	runs, err := store.Manifests(dir)
+	runs := manifests(t, dir)
 	i := slices.IndexFunc(runs, func(m store.Manifest) bool { return m.RunID == run })
-	if err != nil || i < 0 {
-		t.Fatalf("run %s is not committed: %v", run, err)
+	if i < 0 {
+		t.Fatalf("run %s is not committed", run)
 	}
 	for _, f := range runs[i].Files {
 		if rows := rowsIn(t, filepath.Join(dir, f.Path)); rows != f.Rows {
@@ -126,24 +123,24 @@ func killedThenResumed(t *testing.T) {
 	s := start(t, dir, "one", of(t, shortRun(dir, "one", "--repeat", "4")))
 	_ = s.Process.Kill()
 	s.ends(t, -1)
-	tracer(t, exitUsage, []string{"collect", "--resume", "one", "--out", dir, "--sizes", "10"}, `--sizes 10: run one was started with "10,20"; leave it out`)
-	tracer(t, exitOK, shortRun(dir, "two"), `run two, complete`)
-	tracer(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one goes on as one.2: \d+ of 48 requests are left`, `run one.2, complete`)
+	ends(t, exitUsage, []string{"collect", "--resume", "one", "--out", dir, "--sizes", "10"}, `--sizes 10: run one was started with "10,20"; leave it out`)
+	ends(t, exitOK, shortRun(dir, "two"), `run two, complete`)
+	ends(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one goes on as one.2: \d+ of 48 requests are left`, `run one.2, complete`)
 	if n := len(sendings(t, dir, "one")); n != 48 {
 		t.Errorf("%d requests", n)
 	}
-	tracer(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one is complete`)
-	tracer(t, exitOK, []string{"collect", "--resume", "one.2", "--out", dir}, `run one is complete`)
+	ends(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one is complete`)
+	ends(t, exitOK, []string{"collect", "--resume", "one.2", "--out", dir}, `run one is complete`)
 	if m := committed(t, dir, "one"); m.Status != schema.StatusRecovered {
 		t.Errorf("status %s", m.Status)
 	}
 	if m := committed(t, dir, "one.2"); m.Continues != "one" {
 		t.Errorf("continues %q", m.Continues)
 	}
-	tracer(t, exitUsage, []string{"collect", "--resume", "none", "--out", dir}, `there is no run of that name`)
-	tracer(t, exitUsage, []string{"collect", "--resume", "one", "--run-id", "x", "--out", dir}, `--run-id with --resume`)
-	tracer(t, exitOK, []string{"recover", "--out", dir}, `nothing to recover`)
-	tracer(t, exitUsage, []string{"recover", "--out", dir, "one"}, `no journal`)
+	ends(t, exitUsage, []string{"collect", "--resume", "none", "--out", dir}, `there is no run of that name`)
+	ends(t, exitUsage, []string{"collect", "--resume", "one", "--run-id", "x", "--out", dir}, `--run-id with --resume`)
+	ends(t, exitOK, []string{"recover", "--out", dir}, `nothing to recover`)
+	ends(t, exitUsage, []string{"recover", "--out", dir, "one"}, `no journal`)
 }
 
 func stoppedBySignal(t *testing.T) {
@@ -155,7 +152,7 @@ func stoppedBySignal(t *testing.T) {
 		if m := committed(t, dir, run); m.Status != schema.StatusInterrupted {
 			t.Errorf("status %s", m.Status)
 		}
-		tracer(t, exitOK, []string{"collect", "--resume", run, "--out", dir, "--dry-run"}, `of 1200 requests are left`)
+		ends(t, exitOK, []string{"collect", "--resume", run, "--out", dir, "--dry-run"}, `of 1200 requests are left`)
 	}
 }
 
@@ -172,7 +169,7 @@ func abortedBySignal(t *testing.T) {
 			continue
 		}
 		holds(t, s.ProcessState.ExitCode(), s.said.String(), exitFailure, `aborted; nothing is published yet: tracer recover --out \S+ `+run)
-		tracer(t, exitOK, []string{"recover", "--out", dir, run}, `run `+run+`\S* is published, recovered`)
+		ends(t, exitOK, []string{"recover", "--out", dir, run}, `run `+run+`\S* is published, recovered`)
 		committed(t, dir, run)
 		return
 	}
@@ -267,16 +264,16 @@ func fewFiles(t *testing.T) {
 func twoTracers(t *testing.T) {
 	dir := inMemory(t)
 	first := start(t, dir, "one", of(t, shortRun(dir, "one", "--repeat", "4")))
-	tracer(t, exitConflict, shortRun(dir, "one"), `run id is taken: \S+ is being written`)
-	tracer(t, exitConflict, []string{"recover", "--out", dir, "one"}, `another process is writing or recovering the journal`)
-	tracer(t, exitConflict, []string{"collect", "--out", dir, "--resume", "one"}, `another process is writing or recovering the journal`)
-	tracer(t, exitOK, []string{"recover", "--out", dir}, `run one\S* is being written; it is left alone`, `nothing to recover`)
-	tracer(t, exitOK, shortRun(dir, "two"), `run two, complete`)
+	ends(t, exitConflict, shortRun(dir, "one"), `run id is taken: \S+ is being written`)
+	ends(t, exitConflict, []string{"recover", "--out", dir, "one"}, `another process is writing or recovering the journal`)
+	ends(t, exitConflict, []string{"collect", "--out", dir, "--resume", "one"}, `another process is writing or recovering the journal`)
+	ends(t, exitOK, []string{"recover", "--out", dir}, `run one\S* is being written; it is left alone`, `nothing to recover`)
+	ends(t, exitOK, shortRun(dir, "two"), `run two, complete`)
 	first.ends(t, exitOK, `run one, complete`)
 	for _, run := range []string{"one", "two"} {
 		committed(t, dir, run)
 	}
-	tracer(t, exitConflict, shortRun(dir, "one"), `run id is taken: \S+ holds it`)
+	ends(t, exitConflict, shortRun(dir, "one"), `run id is taken: \S+ holds it`)
 }
 
 func noLocks(t *testing.T) {
