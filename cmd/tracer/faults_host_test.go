@@ -33,6 +33,7 @@ var hostFaults = []fault{
 	{"disk full, and still so at the commit", byTmpfs, "exit 1; once there is room tracer recover publishes everything", diskFullToTheEnd},
 	{"disk full before the start", byTmpfs, "exit 4, names the folder and the mend", diskFullAtFirst},
 	{"read-only folder", "a read-only tmpfs", "exit 4, names the folder and the mend", readOnly},
+	{"the journal cannot be written any more (EIO)", byStrace, "the run stops; what was journalled is committed as recovered; exit 3", brokenDisk},
 	{"slow disk", byStrace, "told early; nothing is dropped; journal_sync_max_s in runs", slowDisk},
 	{"too few open files allowed", byKernel, "exit 4, names the limit and the mend", fewFiles},
 	{"two tracers in one folder", byKernel, "both are committed; the same run id is refused with exit 5", twoTracers},
@@ -137,7 +138,7 @@ func killedThenResumed(t *testing.T) {
 	if m := committed(t, dir, "one.2"); m.Continues != "one" {
 		t.Errorf("continues %q", m.Continues)
 	}
-	ends(t, exitUsage, []string{"collect", "--resume", "none", "--out", dir}, `there is no run of that name`)
+	ends(t, exitUsage, []string{"collect", "--resume", "none", "--out", dir}, `no run of that name is published`)
 	ends(t, exitUsage, []string{"collect", "--resume", "one", "--run-id", "x", "--out", dir}, `--run-id with --resume`)
 	ends(t, exitOK, []string{"recover", "--out", dir}, `nothing to recover`)
 	ends(t, exitUsage, []string{"recover", "--out", dir, "one"}, `no journal`)
@@ -247,6 +248,17 @@ func slowDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.ends(t, exitOK, `note: the disk is slow: an fsync of the journal took 1`, `"readings_dropped": 0`, `"status": "complete"`)
+}
+
+func brokenDisk(t *testing.T) {
+	dir := inMemory(t)
+	args := traced(t, "pwrite64:error=EIO:when=40+", longRun(dir, "one"))
+	cmd := exec.Command(args[0], args[1:]...)
+	out, _ := cmd.CombinedOutput() // the code tells
+	holds(t, cmd.ProcessState.ExitCode(), string(out), exitPartial, `input/output error`, `run one, recovered`, `what its journal holds is committed`)
+	if m := committed(t, dir, "one"); m.Status != schema.StatusRecovered {
+		t.Errorf("status %s", m.Status)
+	}
 }
 
 func fewFiles(t *testing.T) {
