@@ -55,6 +55,8 @@ type commands struct {
 	Doctor    doctor           `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
 	Calibrate calibrateCommand `cmd:"" help:"Measure how the boards' sensors behave: update periods, averaging windows, cost of each call."`
 	Query     queryCommand     `cmd:"" help:"Ask a dataset in SQL."`
+	Fit       fitCommand       `cmd:"" help:"Fit the constants that simulators want: latencies, joules, watts; Kavier's and OpenDC's, each with its interval."`
+	Export    exportCommand    `cmd:"" help:"Write a dataset as other programs want it: CSV, OpenDC, Kavier, JSON lines."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }

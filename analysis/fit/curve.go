@@ -1,0 +1,277 @@
+package fit
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// observation is what one request gave at one size.
+type observation struct {
+	x, y float64
+	w    float64 // one over the variance, up to a factor
+	key  [2]int64
+}
+
+// outlierScale is how many standard deviations, by the median absolute deviation of its group, an observation may lie from
+// its group's median.
+const outlierScale = 5
+
+// leastGroup is how many observations a group needs before one of them can be called an outlier.
+const leastGroup = 5
+
+// finestScale is the least standard deviation that a group is credited with, of its median: below it lies the clock's grain.
+const finestScale = 0.002
+
+// trim leaves out what is far from all others at the same size: a request that something else disturbed. It says how many.
+func trim(all []observation) (kept []observation, left int) {
+	for _, group := range grouped(all) {
+		if len(group) < leastGroup {
+			kept = append(kept, group...)
+			continue
+		}
+		centre := median(group, func(o observation) float64 { return o.y })
+		sigma := 1.4826 * median(group, func(o observation) float64 { return math.Abs(o.y - centre) })
+		limit := outlierScale * max(sigma, finestScale*math.Abs(centre))
+		for _, o := range group {
+			if math.Abs(o.y-centre) <= limit {
+				kept = append(kept, o)
+			}
+		}
+	}
+	return kept, len(all) - len(kept)
+}
+
+// grouped are the observations of each size, sizes rising.
+func grouped(all []observation) (groups [][]observation) {
+	sorted := slices.Clone(all)
+	slices.SortStableFunc(sorted, func(a, b observation) int {
+		return cmp.Or(cmp.Compare(a.x, b.x), cmp.Compare(a.key[0], b.key[0]), cmp.Compare(a.key[1], b.key[1]))
+	})
+	for i, o := range sorted {
+		if i == 0 || o.x != sorted[i-1].x || o.key != sorted[i-1].key {
+			groups = append(groups, nil)
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], o)
+	}
+	return groups
+}
+
+func median(group []observation, of func(observation) float64) float64 {
+	values := make([]float64, len(group))
+	for i, o := range group {
+		values[i] = of(o)
+	}
+	slices.Sort(values)
+	return (values[(len(values)-1)/2] + values[len(values)/2]) / 2
+}
+
+// curve is y = max(floor, a + b·x + c·x²). A prefill cannot be shorter than one pass over the weights: that is the floor.
+type curve struct {
+	line   *solution // a, b and, where square, c
+	square bool
+	floor  *solution // of the sizes below the knee; nil where there are none
+	knee   float64   // size where the line leaves the floor; 0 without one
+	sizes  int       // above the knee
+	score  float64
+	left   int // outliers
+}
+
+// curveSlack is how far, relative, the parts of a curve may contradict each other at a measured size.
+const curveSlack = 0.01
+
+// fitCurve finds the curve that Akaike's criterion prefers: with or without a floor, with or without a square. A square
+// must rise, and needs three sizes. Nil says that there are fewer than two sizes.
+func fitCurve(all []observation) *curve {
+	kept, left := trim(all)
+	groups := grouped(kept)
+	var best *curve
+	for below := range groups {
+		for _, square := range []bool{false, true} {
+			c := curveOf(groups, below, square)
+			if c != nil && (best == nil || c.score < best.score) {
+				c.left, best = left, c
+			}
+		}
+	}
+	return best
+}
+
+func curveOf(groups [][]observation, below int, square bool) *curve {
+	above := groups[below:]
+	if len(above) < 2 || square && len(above) < 3 {
+		return nil
+	}
+	line, err := regress(points(above, func(x float64) []float64 {
+		if square {
+			return []float64{1, x, x * x}
+		}
+		return []float64{1, x}
+	}))
+	if err != nil || line.coef[1] <= 0 || square && line.coef[2] <= 0 {
+		return nil
+	}
+	c := &curve{line: line, square: square, sizes: len(above)}
+	rss, n, k := line.rss, line.n, len(line.coef)
+	if below > 0 {
+		c.floor, err = regress(points(groups[:below], func(float64) []float64 { return []float64{1} }))
+		if err != nil {
+			return nil
+		}
+		level := c.floor.coef[0]
+		if c.rising(groups[below-1][0].x) > level*(1+curveSlack) || c.rising(above[0][0].x) < level*(1-curveSlack) {
+			return nil
+		}
+		rss, n, k = rss+c.floor.rss, n+c.floor.n, k+2 // the level, and where it ends
+		c.knee = c.meets(level)
+	}
+	c.score = aicc(rss, n, k)
+	return c
+}
+
+func points(groups [][]observation, row func(x float64) []float64) (all []point) {
+	for g, group := range groups {
+		for _, o := range group {
+			all = append(all, point{row: row(o.x), y: o.y, w: o.w, group: g})
+		}
+	}
+	return all
+}
+
+// rising is the part above the floor.
+func (c *curve) rising(x float64) float64 {
+	y := c.line.coef[0] + c.line.coef[1]*x
+	if c.square {
+		y += c.line.coef[2] * x * x
+	}
+	return y
+}
+
+// at is the curve's value.
+func (c *curve) at(x float64) float64 {
+	if c.floor != nil && x < c.knee {
+		return c.floor.coef[0]
+	}
+	return c.rising(x)
+}
+
+// meets is where the rising part has the value.
+func (c *curve) meets(y float64) float64 {
+	a, b := c.line.coef[0]-y, c.line.coef[1]
+	if !c.square {
+		return -a / b
+	}
+	q := c.line.coef[2]
+	return (-b + math.Sqrt(max(0, b*b-4*q*a))) / (2 * q)
+}
+
+// Curve is a fitted curve as it is told: what the coefficients are, and what every request is off.
+type Curve struct {
+	Form     string   `json:"form"` // empty where the data support none
+	Why      string   `json:"unsupported,omitempty"`
+	Note     string   `json:"note,omitempty"` // what the data leave open
+	A        Estimate `json:"a"`              // at length or context 0
+	B        Estimate `json:"b"`              // per token
+	C        Estimate `json:"c"`              // per token squared
+	Floor    Estimate `json:"floor"`          // below the knee
+	Knee     float64  `json:"knee_tokens,omitempty"`
+	Sizes    int      `json:"sizes"`
+	Outliers int      `json:"outliers_left_out"`
+	Points   []Point  `json:"points"`
+}
+
+// Point is one request, and what the curve says of it.
+type Point struct {
+	X        float64 `json:"tokens"`
+	Y        float64 `json:"observed"`
+	Fitted   float64 `json:"fitted"`
+	Residual float64 `json:"residual"`
+}
+
+const (
+	noSizes  = "requests of one size alone"
+	noSquare = "the sizes show no curvature"
+)
+
+func (c *Curve) unsupported(unit, why string) {
+	c.Why = why
+	c.A, c.B, c.C, c.Floor = unsupported(unit, why), unsupported(unit, why), unsupported(unit, why), unsupported(unit, why)
+}
+
+// prefillCurve fits time or energy of prefills against their length.
+func prefillCurve(all []observation, unit string) (out Curve) {
+	if out.Sizes = len(grouped(all)); len(all) == 0 {
+		out.unsupported(unit, "no request has it")
+		return out
+	}
+	c := fitCurve(all)
+	if c == nil {
+		why := "no rising line fits"
+		if out.Sizes < 2 {
+			why = noSizes
+		}
+		out.unsupported(unit, why)
+		return out
+	}
+	out.Outliers = c.left
+	out.A, out.B = supported(c.line.coef[0], c.line.half(0), unit), supported(c.line.coef[1], c.line.half(1), unit+"/token")
+	out.Form, out.C, out.Floor = "a + b·n", unsupported(unit+"/token²", noSquare), unsupported(unit, "no size lies below a knee")
+	if c.square {
+		out.Form += " + c·n²"
+		out.C = supported(c.line.coef[2], c.line.half(2), unit+"/token²")
+	} else if c.sizes < 3 {
+		out.C.Why = "two sizes above the knee; 3 are needed"
+	}
+	if c.floor != nil {
+		out.Form, out.Knee = "max(floor, "+out.Form+")", c.knee
+		out.Floor = supported(c.floor.coef[0], c.floor.half(0), unit)
+	}
+	switch {
+	case c.line.exact:
+		out.Note = fmt.Sprintf("%d sizes give %d coefficients: none is left to check the form", c.sizes, len(c.line.coef))
+	case c.line.lack:
+		out.Note = "the sizes scatter about the curve by more than their requests do: the intervals are those of the sizes"
+	}
+	out.Points = residuals(all, c.at)
+	return out
+}
+
+// tokenCurve fits time or energy of an output token against its context; without a slope where Akaike's criterion wants none.
+func tokenCurve(all []observation, unit string) (out Curve) {
+	kept, left := trim(all)
+	groups := grouped(kept)
+	out.Sizes, out.Outliers = len(groups), left
+	if len(all) == 0 {
+		out.unsupported(unit, "no request has it")
+		return out
+	}
+	flat, err := regress(points(groups, func(float64) []float64 { return []float64{1} }))
+	if err != nil {
+		out.unsupported(unit, "one request alone")
+		return out
+	}
+	out.Floor, out.C = unsupported(unit, "not fitted"), unsupported(unit, "not fitted")
+	line, err := regress(points(groups, func(x float64) []float64 { return []float64{1, x} }))
+	if err == nil && line.aicc(2) < flat.aicc(1) {
+		out.Form, out.A, out.B = "a + b·context", supported(line.coef[0], line.half(0), unit), supported(line.coef[1], line.half(1), unit+"/token")
+		out.Points = residuals(all, func(x float64) float64 { return line.coef[0] + line.coef[1]*x })
+		if line.lack {
+			out.Note = "the sizes scatter about the line by more than their requests do: the intervals are those of the sizes"
+		}
+		return out
+	}
+	out.Form, out.A = "a", supported(flat.coef[0], flat.half(0), unit)
+	out.B = unsupported(unit+"/token", fmt.Sprintf("no change with the context is to be seen, which varied from %.0f to %.0f tokens", groups[0][0].x, groups[len(groups)-1][0].x))
+	out.Points = residuals(all, func(float64) float64 { return flat.coef[0] })
+	return out
+}
+
+func residuals(all []observation, at func(float64) float64) (points []Point) {
+	for _, group := range grouped(all) {
+		for _, o := range group {
+			points = append(points, Point{X: o.x, Y: o.y, Fitted: at(o.x), Residual: o.y - at(o.x)})
+		}
+	}
+	return points
+}
