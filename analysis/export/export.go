@@ -98,9 +98,10 @@ func (e *export) csv() error {
 	}
 	for _, name := range e.shortNames() {
 		of := slices.DeleteFunc(slices.Clone(e.boards), func(b query.Board) bool { return query.ShortName(b.Name) != name })
+		selected := strings.Replace(strings.Join(columns, ", "), "timestamp", "strftime(timestamp, '%Y-%m-%dT%H:%M:%S.%fZ') AS timestamp", 1)
 		for _, workload := range []schema.Workload{schema.WorkloadPrefill, schema.WorkloadDecode} {
 			rows := fmt.Sprintf(`SELECT %s FROM samples WHERE %s AND workload = '%s' AND inference_stage IN ('prefill', 'decode') AND NOT warmup
-				ORDER BY timestamp, gpu_uuid`, strings.Join(columns, ", "), query.Among(of, schema.Samples.Name), workload)
+				ORDER BY samples.timestamp, gpu_uuid`, selected, query.Among(of, schema.Samples.Name), workload)
 			err := e.write(fmt.Sprintf("%s_%s.csv", workload, name), func(w io.Writer) (int64, error) {
 				out := &lines{w: w}
 				err := e.data.WriteCSV(e.ctx, out, rows)
@@ -112,7 +113,7 @@ func (e *export) csv() error {
 		}
 	}
 	e.notes = append(e.notes, "Rows of idle boards, of warm-up requests and of overlapping requests in different stages are left out.",
-		"An empty field is a value that was not read, is not supported or failed.")
+		"An empty field is a value that was not read, is not supported or failed. Utilisation is read less often than power.")
 	return nil
 }
 

@@ -151,7 +151,7 @@ func (e *export) tasks(tasks []*task) error {
 		cpuCapacity, gpuCapacity = append(cpuCapacity, cpuMHz), append(gpuCapacity, t.capacity())
 		note := fmt.Sprintf("Task %d: %s of run %s, %d fragments", t.id, t.Name, t.RunID, t.fragments)
 		if t.held > 0 {
-			note += fmt.Sprintf("; %d readings without a utilisation have that of the one before", t.held)
+			note += fmt.Sprintf("; utilisation is read less often than power: %d readings have that of the one before", t.held)
 		}
 		e.notes = append(e.notes, note+".")
 	}

@@ -66,7 +66,7 @@ func readSeconds(ctx context.Context, d *query.Dataset, boards []query.Board) ([
 			SELECT *, (monotonic_ns - min(monotonic_ns) OVER (PARTITION BY run_id, gpu_uuid)) // 1000000000 AS second FROM samples WHERE %s
 		)
 		SELECT run_id || gpu_uuid AS run_id, second // %d AS block, avg(gpu_utilization_pct) / 100 AS utilisation, avg(power_instant_w) AS power_w
-		FROM named GROUP BY run_id, gpu_uuid, second HAVING count(gpu_utilization_pct) >= 5 AND count(power_instant_w) >= 5 ORDER BY run_id, gpu_uuid, second`,
+		FROM named GROUP BY run_id, gpu_uuid, second HAVING count(gpu_utilization_pct) >= 3 AND count(power_instant_w) >= 5 ORDER BY run_id, gpu_uuid, second`,
 		query.Among(boards, schema.Samples.Name), blockSeconds))
 	if err != nil {
 		return nil, fmt.Errorf("reading power and utilisation: %w", err)

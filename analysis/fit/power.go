@@ -151,10 +151,11 @@ func (s shape) fit(seconds []second) (Shape, *solution) {
 		return Shape{}, nil
 	}
 	k := len(solved.coef)
-	f := Shape{PowerModel: PowerModel{Type: s.name, IdleW: solved.coef[0], MaxW: solved.coef[0]}, RMSW: math.Sqrt(solved.rss / float64(solved.n))}
+	f := Shape{PowerModel: PowerModel{Type: s.name, IdleW: round(solved.coef[0], 100), MaxW: round(solved.coef[0], 100)}, RMSW: math.Sqrt(solved.rss / float64(solved.n))}
 	if k > 1 {
-		f.MaxW += solved.coef[1]
+		f.MaxW = round(solved.coef[0]+solved.coef[1], 100)
 	}
+	parameter = round(parameter, 1e4)
 	yes, no := true, false
 	switch s.name {
 	case "constant":
@@ -220,6 +221,9 @@ func (m PowerModel) At(u float64) float64 {
 	}
 	return math.NaN()
 }
+
+// round leaves out digits that nobody measured.
+func round(v, per float64) float64 { return math.Round(v*per) / per }
 
 // golden finds where f is least between lo and hi, on a logarithmic scale, to a thousandth.
 func golden(lo, hi float64, f func(float64) float64) float64 {

@@ -37,13 +37,13 @@ func ShortName(gpu string) string {
 
 // Choice narrows a dataset down; what is empty narrows nothing.
 type Choice struct {
-	Run string // run_id
-	GPU string // gpu_name, its slug or its short name
-	LLM string // llm_name or its slug
+	Runs []string // run_id, each of which must be there
+	GPU  string   // gpu_name, its slug or its short name
+	LLM  string   // llm_name or its slug
 }
 
 func (c Choice) takes(b Board) bool {
-	return (c.Run == "" || c.Run == b.RunID) &&
+	return (c.Runs == nil || slices.Contains(c.Runs, b.RunID)) &&
 		(c.GPU == "" || slices.Contains([]string{b.Name, schema.Slug(b.Name), ShortName(b.Name)}, c.GPU)) &&
 		(c.LLM == "" || slices.Contains([]string{b.LLM, schema.Slug(b.LLM)}, c.LLM))
 }
@@ -64,6 +64,11 @@ func (d *Dataset) Boards(ctx context.Context, c Choice) ([]Board, error) {
 		}
 		if name := fmt.Sprintf("%s on %s (%s)", Printable(b.LLM), Printable(b.Name), Printable(b.RunID)); !slices.Contains(there, name) {
 			there = append(there, name)
+		}
+	}
+	for _, run := range c.Runs {
+		if !slices.ContainsFunc(all, func(b Board) bool { return b.RunID == run }) {
+			return nil, fmt.Errorf("%w: there is no run %s", ErrNoneChosen, Printable(run))
 		}
 	}
 	switch {

@@ -40,8 +40,24 @@ type Dataset struct {
 	uncommitted []string
 }
 
-// Open opens the dataset in a folder. Close it when done: a temporary folder goes with it.
-func Open(ctx context.Context, dir string) (*Dataset, error) {
+// Strings is a list of strings, for Select.
+type Strings []string
+
+// Scan takes what DuckDB's driver makes of one.
+func (s *Strings) Scan(v any) error {
+	list, ok := v.([]any)
+	if !ok {
+		return fmt.Errorf("%T is no list", v)
+	}
+	*s = make(Strings, len(list))
+	for i, item := range list {
+		(*s)[i] = fmt.Sprint(item)
+	}
+	return nil
+}
+
+// Open opens the dataset in a folder: all of it, or those runs that are named. Close it when done.
+func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 	root, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening dataset %s: %w", dir, err)
@@ -57,7 +73,7 @@ func Open(ctx context.Context, dir string) (*Dataset, error) {
 	spill := filepath.Join(os.TempDir(), "tracer-query-"+rand.Text()) // DuckDB makes it when it has to
 	d := &Dataset{db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, uncommitted: found.uncommitted}
 	d.db.Mapper = reflectx.NewMapper("json")
-	for _, statement := range append(found.views(), confine(root, spill)...) {
+	for _, statement := range append(found.views(runs), confine(root, spill)...) {
 		if _, err := d.db.ExecContext(ctx, statement); err != nil {
 			return nil, errors.Join(fmt.Errorf("opening dataset %s: %w", dir, err), d.Close())
 		}

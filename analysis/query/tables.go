@@ -107,11 +107,19 @@ func parquetFiles(root, name string) (paths []string, err error) {
 	return paths, err
 }
 
-// views are the statements that make the tables' views.
-func (t *tables) views() []string {
+// views are the statements that make the tables' views, of all runs or of some. Corpora belong to no run.
+func (t *tables) views(runs []string) []string {
+	var quoted []string
+	for _, run := range runs {
+		quoted = append(quoted, quote(run))
+	}
 	var statements []string
 	for _, one := range t.all {
-		statements = append(statements, one.view())
+		view := one.view()
+		if len(runs) > 0 && one.name != schema.Prompts.Name && len(one.files) > 0 {
+			view += fmt.Sprintf(" WHERE run_id IN (%s)", strings.Join(quoted, ", "))
+		}
+		statements = append(statements, view)
 	}
 	return statements
 }

@@ -10,12 +10,12 @@ import (
 
 // chosen are the flags that narrow a dataset down.
 type chosen struct {
-	Run string `placeholder:"ID" help:"Of this run alone."`
-	GPU string `name:"gpu" placeholder:"NAME" help:"Of boards of this name alone: NVIDIA A10, or A10."`
-	LLM string `name:"llm" placeholder:"NAME" help:"Of this model alone."`
+	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
+	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name: NVIDIA A10, or A10."`
+	LLM  string   `name:"llm" placeholder:"NAME" help:"Only this model."`
 }
 
-func (c chosen) choice() query.Choice { return query.Choice{Run: c.Run, GPU: c.GPU, LLM: c.LLM} }
+func (c chosen) choice() query.Choice { return query.Choice{Runs: c.Runs, GPU: c.GPU, LLM: c.LLM} }
 
 // hardware are the flags that say what Kavier's formulas are about.
 type hardware struct {

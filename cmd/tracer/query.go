@@ -72,11 +72,11 @@ func (c *queryCommand) text(stdin io.Reader) (string, error) {
 	return c.SQL, nil
 }
 
-// withDataset opens a dataset for as long as f works on it. Ctrl-C ends f, and nothing is left behind.
-func (t *terminal) withDataset(dir string, f func(context.Context, *query.Dataset) error) error {
+// withDataset opens a dataset, or some runs of it, for as long as f works on it. Ctrl-C ends f, and nothing is left behind.
+func (t *terminal) withDataset(dir string, f func(context.Context, *query.Dataset) error, runs ...string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	d, err := query.Open(ctx, dir)
+	d, err := query.Open(ctx, dir, runs...)
 	if errors.Is(err, query.ErrNoDataset) {
 		return usage("%w; name a folder that tracer collect wrote", err)
 	}
