@@ -98,18 +98,27 @@ func (f *Fit) latencies(requests []Request) {
 			decode = append(decode, observation{x: r.context(), y: r.Decode / steps, w: steps, key: r.key()})
 		}
 	}
-	for _, all := range [][]observation{prefill, decode} {
-		for _, group := range grouped(all) {
-			centre := median(group, func(o observation) float64 { return o.y })
-			for i := range all {
-				if all[i].x == group[0].x && all[i].key == group[0].key {
-					all[i].w = max(all[i].w, 1) / (centre * centre)
-				}
-			}
-		}
-	}
+	weigh(prefill)
+	weigh(decode)
 	f.PrefillTime = prefillCurve(prefill, "s")
 	f.TokenTime = tokenCurve(decode, "s")
+}
+
+// weigh gives latencies their weights: their errors are taken to be in proportion to their size's median, and to fall with
+// the number of steps that one is the mean of.
+func weigh(all []observation) {
+	type size struct {
+		x   float64
+		key [2]int64
+	}
+	centre := map[size]float64{}
+	for _, group := range grouped(all) {
+		centre[size{group[0].x, group[0].key}] = median(group, func(o observation) float64 { return o.y })
+	}
+	for i, o := range all {
+		c := centre[size{o.x, o.key}]
+		all[i].w = max(o.w, 1) / (c * c)
+	}
 }
 
 // energies fits prefill and decode energies, and the power of the stages.

@@ -116,7 +116,9 @@ func (f *Fit) kavier(requests []Request, given Hardware) {
 		return
 	}
 	k.Compute = f.PrefillTime.B.over(2*h.Params/(h.TFLOPS*1e12), "")
-	k.Overhead = f.PrefillTime.A
+	if k.Overhead = f.PrefillTime.A; k.Compute.Why != "" {
+		k.Overhead = unsupported("s", "it is what is left of a prefill's time without its rise with the length, which is not supported")
+	}
 	k.Memory = f.TokenTime.A.over(h.BytesPerParam*h.Params/(h.BandwidthGBs*1e9), "")
 	if k.Memory.Why == "" && k.Compute.Why == "" && k.computeS() > f.TokenTime.A.Value {
 		k.Memory = unsupported("", "decode is bound by arithmetic here")
