@@ -75,27 +75,53 @@ type curve struct {
 	knee   float64   // size where the line leaves the floor; 0 without one
 	sizes  int       // above the knee
 	score  float64
-	left   int // outliers
 }
 
-// curveSlack is how far, relative, the parts of a curve may contradict each other at a measured size.
-const curveSlack = 0.01
+// leastSlack is how far, relative, the parts of a curve may contradict each other at a measured size, whatever the noise.
+const leastSlack = 0.01
 
-// fitCurve finds the curve that Akaike's criterion prefers: with or without a floor, with or without a square. A square
-// must rise, and needs three sizes. Nil says that there are fewer than two sizes.
-func fitCurve(all []observation) *curve {
+// rivalAICc is how far above the best a curve's criterion may lie for its intervals to count too: a weight of e⁻² of its.
+const rivalAICc = 4
+
+// fitCurve finds the curve that Akaike's criterion prefers, with or without a floor, with or without a square, and after
+// it those that are hardly worse. A square must rise, and needs three sizes. None are found where there are
+// fewer than two sizes.
+func fitCurve(all []observation) (curves []*curve, left int) {
 	kept, left := trim(all)
 	groups := grouped(kept)
-	var best *curve
 	for below := range groups {
 		for _, square := range []bool{false, true} {
-			c := curveOf(groups, below, square)
-			if c != nil && (best == nil || c.score < best.score) {
-				c.left, best = left, c
+			if c := curveOf(groups, below, square); c != nil {
+				curves = append(curves, c)
 			}
 		}
 	}
-	return best
+	slices.SortStableFunc(curves, func(a, b *curve) int { return cmp.Compare(a.score, b.score) })
+	return rivals(curves), left
+}
+
+// rivals are the best of curves and those that are hardly worse.
+func rivals(curves []*curve) []*curve {
+	for i, c := range curves {
+		if c.score > curves[0].score+rivalAICc {
+			return curves[:i]
+		}
+	}
+	return curves
+}
+
+// coefficient is the best curve's, with an interval that holds those of its rivals.
+func coefficient(curves []*curve, j int, unit string) Estimate {
+	value := curves[0].line.coef[j]
+	lo, hi := math.Inf(1), math.Inf(-1)
+	for _, c := range curves {
+		if j < len(c.line.coef) {
+			lo, hi = min(lo, c.line.coef[j]-c.line.half(j)), max(hi, c.line.coef[j]+c.line.half(j))
+		}
+	}
+	e := supported(value, max(hi-value, value-lo), unit)
+	e.Lo, e.Hi = lo, hi
+	return e
 }
 
 func curveOf(groups [][]observation, below int, square bool) *curve {
@@ -120,7 +146,8 @@ func curveOf(groups [][]observation, below int, square bool) *curve {
 			return nil
 		}
 		level := c.floor.coef[0]
-		if c.rising(groups[below-1][0].x) > level*(1+curveSlack) || c.rising(above[0][0].x) < level*(1-curveSlack) {
+		last, first := groups[below-1][0].x, above[0][0].x
+		if c.rising(last)-c.slack(last) > level || c.rising(first)+c.slack(first) < level {
 			return nil
 		}
 		rss, n, k = rss+c.floor.rss, n+c.floor.n, k+2 // the level, and where it ends
@@ -141,11 +168,17 @@ func points(groups [][]observation, row func(x float64) []float64) (all []point)
 
 // rising is the part above the floor.
 func (c *curve) rising(x float64) float64 {
-	y := c.line.coef[0] + c.line.coef[1]*x
-	if c.square {
-		y += c.line.coef[2] * x * x
+	y, power := 0.0, 1.0
+	for _, coef := range c.line.coef {
+		y, power = y+coef*power, power*x
 	}
 	return y
+}
+
+// slack is how far the rising part may be off: its 95 % interval, with that of the floor, or a hundredth.
+func (c *curve) slack(x float64) float64 {
+	row := []float64{1, x, x * x}[:len(c.line.coef)]
+	return max(leastSlack*c.floor.coef[0], math.Hypot(c.line.halfAt(row), c.floor.half(0)))
 }
 
 // at is the curve's value.
@@ -192,6 +225,7 @@ type Point struct {
 const (
 	noSizes  = "requests of one size alone"
 	noSquare = "the sizes show no curvature"
+	noteLack = "the sizes scatter about the curve by more than their requests do: the intervals are those of the sizes"
 )
 
 func (c *Curve) unsupported(unit, why string) {
@@ -205,8 +239,8 @@ func prefillCurve(all []observation, unit string) (out Curve) {
 		out.unsupported(unit, "no request has it")
 		return out
 	}
-	c := fitCurve(all)
-	if c == nil {
+	curves, left := fitCurve(all)
+	if len(curves) == 0 {
 		why := "no rising line fits"
 		if out.Sizes < 2 {
 			why = noSizes
@@ -214,12 +248,13 @@ func prefillCurve(all []observation, unit string) (out Curve) {
 		out.unsupported(unit, why)
 		return out
 	}
-	out.Outliers = c.left
-	out.A, out.B = supported(c.line.coef[0], c.line.half(0), unit), supported(c.line.coef[1], c.line.half(1), unit+"/token")
+	c := curves[0]
+	out.Outliers = left
+	out.A, out.B = coefficient(curves, 0, unit), coefficient(curves, 1, unit+"/token")
 	out.Form, out.C, out.Floor = "a + b·n", unsupported(unit+"/token²", noSquare), unsupported(unit, "no size lies below a knee")
 	if c.square {
 		out.Form += " + c·n²"
-		out.C = supported(c.line.coef[2], c.line.half(2), unit+"/token²")
+		out.C = coefficient(curves, 2, unit+"/token²")
 	} else if c.sizes < 3 {
 		out.C.Why = "two sizes above the knee; 3 are needed"
 	}
@@ -228,10 +263,12 @@ func prefillCurve(all []observation, unit string) (out Curve) {
 		out.Floor = supported(c.floor.coef[0], c.floor.half(0), unit)
 	}
 	switch {
+	case len(curves) > 1:
+		out.Note = fmt.Sprintf("%d forms fit about as well: the intervals hold those of all", len(curves))
 	case c.line.exact:
 		out.Note = fmt.Sprintf("%d sizes give %d coefficients: none is left to check the form", c.sizes, len(c.line.coef))
 	case c.line.lack:
-		out.Note = "the sizes scatter about the curve by more than their requests do: the intervals are those of the sizes"
+		out.Note = noteLack
 	}
 	out.Points = residuals(all, c.at)
 	return out
@@ -252,18 +289,25 @@ func tokenCurve(all []observation, unit string) (out Curve) {
 		return out
 	}
 	out.Floor, out.C = unsupported(unit, "not fitted"), unsupported(unit, "not fitted")
-	line, err := regress(points(groups, func(x float64) []float64 { return []float64{1, x} }))
-	if err == nil && line.aicc(2) < flat.aicc(1) {
-		out.Form, out.A, out.B = "a + b·context", supported(line.coef[0], line.half(0), unit), supported(line.coef[1], line.half(1), unit+"/token")
-		out.Points = residuals(all, func(x float64) float64 { return line.coef[0] + line.coef[1]*x })
-		if line.lack {
-			out.Note = "the sizes scatter about the line by more than their requests do: the intervals are those of the sizes"
+	curves := []*curve{{line: flat, score: flat.aicc(1)}}
+	if line, err := regress(points(groups, func(x float64) []float64 { return []float64{1, x} })); err == nil {
+		if rising := (&curve{line: line, score: line.aicc(2)}); rising.score < curves[0].score {
+			curves = append([]*curve{rising}, curves...)
+		} else {
+			curves = append(curves, rising)
 		}
-		return out
 	}
-	out.Form, out.A = "a", supported(flat.coef[0], flat.half(0), unit)
-	out.B = unsupported(unit+"/token", fmt.Sprintf("no change with the context is to be seen, which varied from %.0f to %.0f tokens", groups[0][0].x, groups[len(groups)-1][0].x))
-	out.Points = residuals(all, func(float64) float64 { return flat.coef[0] })
+	best := curves[0]
+	out.A, out.Form = coefficient(rivals(curves), 0, unit), "a"
+	if len(best.line.coef) > 1 {
+		out.Form, out.B = "a + b·context", coefficient(curves[:1], 1, unit+"/token")
+	} else {
+		out.B = unsupported(unit+"/token", fmt.Sprintf("no change with the context is to be seen, which varied from %.0f to %.0f tokens", groups[0][0].x, groups[len(groups)-1][0].x))
+	}
+	if best.line.lack {
+		out.Note = noteLack
+	}
+	out.Points = residuals(all, best.rising)
 	return out
 }
 

@@ -106,9 +106,8 @@ func fitPower(seconds []second) Power {
 	p.Model = &p.Shapes[best].PowerModel
 	s := solutions[best]
 	p.Idle = interval(s.coef[0], s.half(0), "W")
-	if len(s.coef) > 1 { // variance of a sum
-		half := student(s.degree) * math.Sqrt(max(0, s.cov.At(0, 0)+s.cov.At(1, 1)+2*s.cov.At(0, 1)))
-		p.Max = interval(s.coef[0]+s.coef[1], half, "W")
+	if len(s.coef) > 1 {
+		p.Max = interval(s.coef[0]+s.coef[1], s.halfAt([]float64{1, 1}), "W")
 	} else {
 		p.Max = p.Idle
 	}

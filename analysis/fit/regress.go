@@ -158,17 +158,17 @@ func scaled(m *mat.SymDense, by float64) *mat.SymDense {
 	return &s
 }
 
-// at is the model's value for a row.
-func (s *solution) at(row []float64) (y float64) {
-	for j, v := range row {
-		y += s.coef[j] * v
-	}
-	return y
-}
-
 // half is half the 95 % interval of a coefficient.
 func (s *solution) half(j int) float64 {
-	return student(s.degree) * math.Sqrt(max(0, s.cov.At(j, j)))
+	row := make([]float64, len(s.coef))
+	row[j] = 1
+	return s.halfAt(row)
+}
+
+// halfAt is half the 95 % interval of the model's value for a row.
+func (s *solution) halfAt(row []float64) float64 {
+	x := mat.NewVecDense(len(row), row)
+	return student(s.degree) * math.Sqrt(max(0, mat.Inner(x, s.cov, x)))
 }
 
 // aicc is Akaike's criterion, corrected for few points; k counts what was chosen beside the coefficients.
