@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets clean
+.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets sample big clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -55,6 +55,23 @@ snippets: build .venv/ready
 bench: fakenvml
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
 	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./pipeline/energy ./sampler/... ./nebula/...
+
+## sample: datasets/sample anew, three simulated boards (five minutes); the cookbook and tests read it, so commit it whole
+sample: build
+	rm -rf datasets/sample
+	for board in A10 A100-80 H100-SXM; do \
+		build/tracer collect --gpu sim:$$board --endpoint sim --sizes 10,100,500 --prompts 6 --run-id "sample-$$(tr A-Z a-z <<<"$$board")" --out datasets/sample; \
+	done
+	rm -rf datasets/sample/_tracer/{truth,calibration,tmp}
+	build/tracer card datasets/sample
+
+ROWS ?= 1000000
+BIG  ?= build/big
+
+## big: ROWS rows of samples in BIG, written by the pipeline from simulated boards in virtual time (4 s a million), and summed up
+big: build
+	go run ./scripts/big -rows $(ROWS) -out $(BIG)
+	time build/tracer summary $(BIG)
 
 ## accuracy: docs/accuracy.md, tracer and others on boards whose truth is known (three minutes; fetches Zeus)
 accuracy: fakenvml build/accuracy/ready

@@ -17,6 +17,7 @@ import (
 // table is one of the dataset's tables, and where its files stand.
 type table struct {
 	name   string
+	doc    string   // what a row is
 	keys   []string // of its partitions
 	schema *arrow.Schema
 	files  []string
@@ -28,15 +29,37 @@ type tables struct {
 	uncommitted []string // relative to the dataset
 }
 
+// Table is one of the dataset's tables: what a row is, and the files that count, relative to the dataset.
+type Table struct {
+	Name, Doc string
+	Glob      string // that finds its files
+	Files     []string
+}
+
+// told are the tables as users are told of them.
+func (t *tables) told(root string) (all []Table) {
+	for _, one := range t.all {
+		public := Table{Name: one.name, Doc: one.doc, Glob: one.name + "/*.parquet"}
+		if len(one.keys) > 0 {
+			public.Glob = one.name + "/**/*.parquet"
+		}
+		for _, f := range one.files {
+			public.Files = append(public.Files, strings.TrimPrefix(f, root+string(filepath.Separator)))
+		}
+		all = append(all, public)
+	}
+	return all
+}
+
 // published finds the files that count: those that a manifest lists. Corpora have no manifest of their own, since runs share
 // them. Where there are no manifests at all, every file counts.
 func published(root string) (*tables, error) {
 	found := &tables{all: []table{
-		{name: schema.Samples.Name, keys: []string{"gpu", "llm", "stage"}, schema: schema.Samples.Schema()},
-		{name: schema.Requests.Name, keys: []string{"gpu", "llm"}, schema: schema.Requests.Schema()},
-		{name: schema.Folds.Name, schema: schema.Folds.Schema()},
-		{name: schema.Runs.Name, schema: schema.Runs.Schema()},
-		{name: schema.Prompts.Name, schema: schema.Prompts.Schema()},
+		{name: schema.Samples.Name, doc: schema.Samples.Doc, keys: []string{"gpu", "llm", "stage"}, schema: schema.Samples.Schema()},
+		{name: schema.Requests.Name, doc: schema.Requests.Doc, keys: []string{"gpu", "llm"}, schema: schema.Requests.Schema()},
+		{name: schema.Folds.Name, doc: schema.Folds.Doc, schema: schema.Folds.Schema()},
+		{name: schema.Runs.Name, doc: schema.Runs.Doc, schema: schema.Runs.Schema()},
+		{name: schema.Prompts.Name, doc: schema.Prompts.Doc, schema: schema.Prompts.Schema()},
 	}}
 	committed, err := manifests(root)
 	if err != nil {
@@ -67,15 +90,20 @@ func published(root string) (*tables, error) {
 	return found, nil
 }
 
+// Manifests lists a dataset's manifests, relative to it.
+func Manifests(root string) ([]string, error) {
+	return fs.Glob(os.DirFS(root), "_tracer/commits/*.json")
+}
+
 // manifests is the set of paths that they list; nil where there are none.
 func manifests(root string) (map[string]bool, error) {
-	paths, err := filepath.Glob(filepath.Join(escape(filepath.Join(root, "_tracer", "commits")), "*.json"))
+	paths, err := Manifests(root)
 	if err != nil || len(paths) == 0 {
 		return nil, err
 	}
 	listed := map[string]bool{}
 	for _, path := range paths {
-		body, err := os.ReadFile(path)
+		body, err := os.ReadFile(filepath.Join(root, path))
 		if err != nil {
 			return nil, err
 		}

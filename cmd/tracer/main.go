@@ -55,7 +55,9 @@ type commands struct {
 	Doctor    doctor           `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
 	Calibrate calibrateCommand `cmd:"" help:"Measure how the boards' sensors behave: update periods, averaging windows, cost of each call."`
 	Summary   summaryCommand   `cmd:"" help:"Sum a dataset up: power by stage, latency and energy by workload and size."`
+	Compare   compareCommand   `cmd:"" help:"Hold two runs, boards or models against each other: ratios with intervals."`
 	Query     queryCommand     `cmd:"" help:"Ask a dataset in SQL."`
+	Card      cardCommand      `cmd:"" help:"Write the README of a dataset: what is in it, how it was measured, limits, checksums."`
 	Fit       fitCommand       `cmd:"" help:"Fit the constants that simulators want: latencies, joules, watts; Kavier's and OpenDC's, each with its interval."`
 	Export    exportCommand    `cmd:"" help:"Write a dataset as other programs want it: CSV, OpenDC, Kavier, JSON lines."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`

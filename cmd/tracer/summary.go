@@ -16,7 +16,7 @@ type summaryCommand struct {
 	By   []string `default:"gpu,llm,workload,size" enum:"gpu,board,llm,run,workload,size" placeholder:"KEY,…" help:"What lines are told apart by: gpu, board, llm, run, workload, size (default: ${default})."`
 	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
 	JSON bool     `name:"json" xor:"format" help:"Print everything as JSON."`
-	CSV  string   `name:"csv" xor:"format" enum:",stages,requests,energies,boards,runs" default:"" placeholder:"TABLE" help:"Print one table as CSV: stages, requests, energies, boards or runs."`
+	CSV  string   `name:"csv" xor:"format" placeholder:"TABLE" help:"Print one table as CSV: stages, requests, energies, boards or runs."`
 }
 
 // Help is printed under the flags.
@@ -29,8 +29,14 @@ func (*summaryCommand) Help() string {
   tracer summary datasets --csv energies >energies.csv`
 }
 
+// summaryTables can be had as CSV.
+var summaryTables = []string{"stages", "requests", "energies", "boards", "runs"}
+
 // Run sums a dataset up.
 func (c *summaryCommand) Run(t *terminal) error {
+	if c.CSV != "" && !slices.Contains(summaryTables, c.CSV) {
+		return usage("--csv %s: there are the tables %s", c.CSV, strings.Join(summaryTables, ", "))
+	}
 	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
 		by := make([]analysis.Key, len(c.By))
 		for i, key := range c.By {
