@@ -84,8 +84,7 @@ const leastSlack = 0.01
 const rivalAICc = 4
 
 // fitCurve finds the curve that Akaike's criterion prefers, with or without a floor, with or without a square, and after
-// it those that are hardly worse. A square must rise, and needs three sizes. None are found where there are
-// fewer than two sizes.
+// it those that are hardly worse. A square must rise, and needs three sizes.
 func fitCurve(all []observation) (curves []*curve, left int) {
 	kept, left := trim(all)
 	groups := grouped(kept)
@@ -222,8 +221,11 @@ type Point struct {
 	Residual float64 `json:"residual"`
 }
 
+// leastSizes is how many lengths of prompts a curve needs.
+const leastSizes = 3
+
 const (
-	noSizes  = "requests of one size alone"
+	noSizes  = "requests of fewer than 3 sizes: nothing tells a rise from a floor"
 	noSquare = "the sizes show no curvature"
 	noteLack = "the sizes scatter about the curve by more than their requests do: the intervals are those of the sizes"
 )
@@ -239,13 +241,13 @@ func prefillCurve(all []observation, unit string) (out Curve) {
 		out.unsupported(unit, "no request has it")
 		return out
 	}
+	if out.Sizes < leastSizes {
+		out.unsupported(unit, noSizes)
+		return out
+	}
 	curves, left := fitCurve(all)
 	if len(curves) == 0 {
-		why := "no rising line fits"
-		if out.Sizes < 2 {
-			why = noSizes
-		}
-		out.unsupported(unit, why)
+		out.unsupported(unit, "no rising line fits")
 		return out
 	}
 	c := curves[0]

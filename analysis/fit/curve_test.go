@@ -103,9 +103,9 @@ func TestTheFormIsChosenByTheData(t *testing.T) {
 }
 
 func TestWhatTheDataDoNotSupportIsNotGiven(t *testing.T) {
-	f := prefillCurve(with(kneed, func(w *world) { w.sizes = []float64{1000} }).draw(1), "s")
+	f := prefillCurve(with(kneed, func(w *world) { w.sizes = []float64{50, 1000} }).draw(1), "s")
 	if f.B.Why != noSizes || f.Why != noSizes {
-		t.Errorf("one size: %+v", f.B)
+		t.Errorf("two sizes: %+v", f.B)
 	}
 	f = prefillCurve(with(kneed, func(w *world) { w.sizes = []float64{10, 20, 30} }).draw(1), "s")
 	if f.B.Why == "" {

@@ -57,7 +57,7 @@ type second struct {
 }
 
 // blockSeconds is how many seconds may go together: what was done then, and how warm the board was.
-const blockSeconds = 10
+const blockSeconds = 5
 
 // readSeconds reads the power of boards of one name against their utilisation. Seconds with few readings are left out.
 func readSeconds(ctx context.Context, d *query.Dataset, boards []query.Board) ([]second, error) {

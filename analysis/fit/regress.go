@@ -88,7 +88,10 @@ func regress(points []point) (*solution, error) {
 	if s.lack {
 		s.cov = scaled(&inverse, spread)
 	} else {
-		s.cov = sandwich(x, &inverse, residuals, points)
+		blocks := 0
+		if s.cov, blocks = sandwich(x, &inverse, residuals, points); blocks < n {
+			s.degree = float64(max(blocks-p, 1))
+		}
 	}
 	for j := range p { // back to the caller's units
 		s.coef[j] = beta.AtVec(j) / scale[j]
@@ -119,8 +122,8 @@ func (s *solution) judge(points []point, groups map[int]*average, p int) float64
 }
 
 // sandwich is the covariance of the coefficients under residuals of any variance. Where points lie in blocks of time,
-// residuals of one block may go together.
-func sandwich(x *mat.Dense, inverse *mat.SymDense, residuals []float64, points []point) *mat.SymDense {
+// residuals of one block may go together. It says how many blocks there are: single points are one each.
+func sandwich(x *mat.Dense, inverse *mat.SymDense, residuals []float64, points []point) (*mat.SymDense, int) {
 	n, p := x.Dims()
 	scores := map[int]*mat.VecDense{}
 	for i := range n {
@@ -149,7 +152,7 @@ func sandwich(x *mat.Dense, inverse *mat.SymDense, residuals []float64, points [
 			cov.SetSym(i, j, whole.At(i, j))
 		}
 	}
-	return cov
+	return cov, len(scores)
 }
 
 func scaled(m *mat.SymDense, by float64) *mat.SymDense {
