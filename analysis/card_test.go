@@ -18,7 +18,7 @@ func newCard(t *testing.T, dir string) *Card {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close() //nolint:errcheck // read only
+	defer d.Close()
 	c, err := NewCard(t.Context(), d, dir)
 	if err != nil {
 		t.Fatal(err)
