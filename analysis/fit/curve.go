@@ -43,19 +43,30 @@ func trim(all []observation) (kept []observation, left int) {
 	return kept, len(all) - len(kept)
 }
 
-// grouped are the observations of each size, sizes rising.
+// sameSize is by how much lengths of prompts may differ and still be one size: servers count a template's tokens too.
+const sameSize = 1.25
+
+// grouped are the observations of each size, sizes rising. Those with a key are of one size if all of it is equal.
 func grouped(all []observation) (groups [][]observation) {
 	sorted := slices.Clone(all)
 	slices.SortStableFunc(sorted, func(a, b observation) int {
 		return cmp.Or(cmp.Compare(a.x, b.x), cmp.Compare(a.key[0], b.key[0]), cmp.Compare(a.key[1], b.key[1]))
 	})
 	for i, o := range sorted {
-		if i == 0 || o.x != sorted[i-1].x || o.key != sorted[i-1].key {
+		if i == 0 || !o.like(sorted[i-1], groups[len(groups)-1][0]) {
 			groups = append(groups, nil)
 		}
 		groups[len(groups)-1] = append(groups[len(groups)-1], o)
 	}
 	return groups
+}
+
+// like says whether an observation is of the size of the one before it and the size's first.
+func (o observation) like(before, first observation) bool {
+	if o.key != [2]int64{} {
+		return o.key == first.key && o.x == first.x
+	}
+	return o.x <= sameSize*before.x && o.x <= sameSize*sameSize*first.x
 }
 
 func median(group []observation, of func(observation) float64) float64 {
@@ -84,7 +95,8 @@ const leastSlack = 0.01
 const rivalAICc = 4
 
 // fitCurve finds the curve that Akaike's criterion prefers, with or without a floor, with or without a square, and after
-// it those that are hardly worse. A square must rise, and needs three sizes.
+// it those that are hardly worse. Each has a size to spare
+// that checks it, and a square must rise.
 func fitCurve(all []observation) (curves []*curve, left int) {
 	kept, left := trim(all)
 	groups := grouped(kept)
@@ -125,7 +137,7 @@ func coefficient(curves []*curve, j int, unit string) Estimate {
 
 func curveOf(groups [][]observation, below int, square bool) *curve {
 	above := groups[below:]
-	if len(above) < 2 || square && len(above) < 3 {
+	if len(above) < leastSizes || square && len(above) < leastSizes+1 {
 		return nil
 	}
 	line, err := regress(points(above, func(x float64) []float64 {
@@ -221,7 +233,7 @@ type Point struct {
 	Residual float64 `json:"residual"`
 }
 
-// leastSizes is how many lengths of prompts a curve needs.
+// leastSizes is how many sizes a line needs: one more than it takes to draw it. A square needs one more again.
 const leastSizes = 3
 
 const (
@@ -257,8 +269,8 @@ func prefillCurve(all []observation, unit string) (out Curve) {
 	if c.square {
 		out.Form += " + c·n²"
 		out.C = coefficient(curves, 2, unit+"/token²")
-	} else if c.sizes < 3 {
-		out.C.Why = "two sizes above the knee; 3 are needed"
+	} else if c.sizes <= leastSizes {
+		out.C.Why = fmt.Sprintf("%d sizes; %d above any knee are needed", c.sizes, leastSizes+1)
 	}
 	if c.floor != nil {
 		out.Form, out.Knee = "max(floor, "+out.Form+")", c.knee
@@ -267,8 +279,6 @@ func prefillCurve(all []observation, unit string) (out Curve) {
 	switch {
 	case len(curves) > 1:
 		out.Note = fmt.Sprintf("%d forms fit about as well: the intervals hold those of all", len(curves))
-	case c.line.exact:
-		out.Note = fmt.Sprintf("%d sizes give %d coefficients: none is left to check the form", c.sizes, len(c.line.coef))
 	case c.line.lack:
 		out.Note = noteLack
 	}

@@ -113,7 +113,9 @@ func weigh(all []observation) {
 	}
 	centre := map[size]float64{}
 	for _, group := range grouped(all) {
-		centre[size{group[0].x, group[0].key}] = median(group, func(o observation) float64 { return o.y })
+		for _, o := range group {
+			centre[size{o.x, o.key}] = median(group, func(o observation) float64 { return o.y })
+		}
 	}
 	for i, o := range all {
 		c := centre[size{o.x, o.key}]

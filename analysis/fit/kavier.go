@@ -116,9 +116,6 @@ func (f *Fit) kavier(requests []Request, given Hardware) {
 		return
 	}
 	k.Compute = f.PrefillTime.B.over(2*h.Params/(h.TFLOPS*1e12), "")
-	if k.Overhead = f.PrefillTime.A; k.Compute.Why != "" {
-		k.Overhead = unsupported("s", "it is what is left of a prefill's time without its rise with the length, which is not supported")
-	}
 	k.Memory = f.TokenTime.A.over(h.BytesPerParam*h.Params/(h.BandwidthGBs*1e9), "")
 	if k.Memory.Why == "" && k.Compute.Why == "" && k.computeS() > f.TokenTime.A.Value {
 		k.Memory = unsupported("", "decode is bound by arithmetic here")
@@ -127,6 +124,9 @@ func (f *Fit) kavier(requests []Request, given Hardware) {
 		if e.Why == "" && e.Value > 1 {
 			*e = unsupported("", fmt.Sprintf("%.2f: more than the hardware can; check --params, --bytes-per-param, --tflops and --bandwidth", e.Value))
 		}
+	}
+	if k.Overhead = f.PrefillTime.A; k.Compute.Why != "" {
+		k.Overhead = unsupported("s", "it is what is left of a prefill's time without its rise with the length, which is not supported")
 	}
 	if k.Compute.Why != "" || k.Memory.Why != "" || k.Overhead.Why != "" {
 		k.Note = "without all of its constants, Kavier's times are not checked"

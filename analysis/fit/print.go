@@ -153,7 +153,7 @@ func (f *Fit) printPower(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\nOpenDC's power model misses a second's mean power by %.1f W (rms, of %d s): prefill and decode differ at equal utilisation.\n\n  \"gpuPowerModel\": %s\n", p.RMSW, p.Seconds, body)
+	fmt.Fprintf(w, "\nOpenDC's power model misses a second's mean power by %.1f W (rms, of %d s): utilisation alone does not tell prefill from decode.\n\n  \"gpuPowerModel\": %s\n", p.RMSW, p.Seconds, body)
 	return nil
 }
 

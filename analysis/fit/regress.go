@@ -26,7 +26,6 @@ type solution struct {
 	rss    float64       // weighted
 	n      int
 	lack   bool // the model misses the groups' means by more than the noise within them
-	exact  bool // there are as many groups as coefficients: nothing checks the form
 }
 
 // errRank says that the points do not tell the coefficients apart.
@@ -78,7 +77,7 @@ func regress(points []point) (*solution, error) {
 	if err := chol.SolveVecTo(&beta, &xty); err != nil {
 		return nil, errRank
 	}
-	s := &solution{coef: make([]float64, p), n: n, degree: float64(n - p), exact: len(groups) == p}
+	s := &solution{coef: make([]float64, p), n: n, degree: float64(n - p)}
 	residuals := make([]float64, n)
 	for i := range residuals {
 		residuals[i] = y.AtVec(i) - mat.Dot(x.RowView(i), &beta)
