@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/apache/arrow/go/v17/parquet"
 	parquetschema "github.com/apache/arrow/go/v17/parquet/schema"
@@ -173,5 +172,5 @@ func kinds(tasks []*task) (each []*task, count map[string]int) {
 			each = append(each, t)
 		}
 	}
-	return slices.Clip(each), count
+	return each, count
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // observation is what one request gave at one size.
@@ -246,6 +247,9 @@ func (c *Curve) unsupported(unit, why string) {
 	c.Why = why
 	c.A, c.B, c.C, c.Floor = unsupported(unit, why), unsupported(unit, why), unsupported(unit, why), unsupported(unit, why)
 }
+
+// remark adds to the note.
+func (c *Curve) remark(note string) { c.Note = strings.TrimPrefix(c.Note+"; "+note, "; ") }
 
 // prefillCurve fits time or energy of prefills against their length.
 func prefillCurve(all []observation, unit string) (out Curve) {

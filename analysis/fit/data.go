@@ -3,6 +3,7 @@ package fit
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/schema"
@@ -25,8 +26,8 @@ type Request struct {
 	DecodeJ    *float64 `json:"decode_energy_j"`
 	DecodeLo   *float64 `json:"decode_energy_j_lo"`
 	DecodeHi   *float64 `json:"decode_energy_j_hi"`
-	PrefillS   float64  `json:"prefill_s"` // of which prefill_energy_j is
-	Unresolved bool     `json:"unresolved"`
+	PrefillS   float64  `json:"prefill_s"`  // of which prefill_energy_j is
+	Unresolved bool     `json:"unresolved"` // its prefill, by the power sensor
 }
 
 // readRequests reads the valid requests of the boards' runs, warm-up left out, by board and model.
@@ -71,7 +72,16 @@ func readSeconds(ctx context.Context, d *query.Dataset, boards []query.Board) ([
 	if err != nil {
 		return nil, fmt.Errorf("reading power and utilisation: %w", err)
 	}
-	return all, nil
+	return thinned(all), nil
+}
+
+// mostSeconds is how many seconds a power model is fitted to; more would not make it better known.
+const mostSeconds = 20_000
+
+// thinned leaves out whole blocks, evenly, where there are too many seconds.
+func thinned(all []second) []second {
+	every := int64(len(all)/mostSeconds + 1)
+	return slices.DeleteFunc(all, func(s second) bool { return s.Block%every != 0 })
 }
 
 // readIdle reads the sensor's values before a run's first request, a second of settling left out, in order.

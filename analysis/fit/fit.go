@@ -127,8 +127,12 @@ func weigh(all []observation) {
 func (f *Fit) energies(requests []Request) {
 	var prefill, decode []observation
 	var prefillJ, prefillS, decodeJ, decodeS []float64
+	unresolved := 0
 	for _, r := range requests {
 		if sigma, ok := deviation(r.PrefillJ, r.PrefillLo, r.PrefillHi); ok && r.PrefillS > 0 {
+			if r.Unresolved {
+				unresolved++
+			}
 			prefill = append(prefill, observation{x: float64(r.Input), y: *r.PrefillJ, w: 1 / (sigma * sigma)})
 			prefillJ, prefillS = append(prefillJ, *r.PrefillJ), append(prefillS, r.PrefillS)
 		}
@@ -140,6 +144,9 @@ func (f *Fit) energies(requests []Request) {
 		}
 	}
 	f.PrefillEnergy = prefillCurve(prefill, "J")
+	if unresolved > 0 {
+		f.PrefillEnergy.remark(fmt.Sprintf("the sensor saw %d of %d prefills only together with other work", unresolved, len(prefill)))
+	}
 	f.TokenEnergy = tokenCurve(decode, "J")
 	f.PrefillW, f.DecodeW = ratio(prefillJ, prefillS, "W"), ratio(decodeJ, decodeS, "W")
 }

@@ -25,9 +25,8 @@ var nvmlNames = map[string]string{
 	"NVIDIA H100 PCIe": "H100-PCIe", "NVIDIA H100 80GB HBM3": "H100-SXM", "NVIDIA H200": "H200", "NVIDIA L4": "L4", "NVIDIA L40S": "L40S", "NVIDIA B200": "B200",
 }
 
-// hardware is what was given, and for the rest the catalog's.
-func (given Hardware) of(gpu, llm string) Hardware {
-	h := given
+// filled is what was given, and for the rest the catalog's.
+func (h Hardware) filled(gpu, llm string) Hardware {
 	var looked []string
 	if h.TFLOPS == 0 || h.BandwidthGBs == 0 {
 		name := nvmlNames[gpu]
@@ -105,7 +104,7 @@ type Check struct {
 
 func (f *Fit) kavier(requests []Request, given Hardware) {
 	k := &f.Kavier
-	k.Hardware = given.of(f.GPU, f.LLM)
+	k.Hardware = given.filled(f.GPU, f.LLM)
 	h := k.Hardware
 	switch missing := h.missing(); {
 	case f.Boards > 1:

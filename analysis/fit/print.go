@@ -24,18 +24,17 @@ type line struct {
 // lines are the fit's estimates, in the order in which they are told.
 func (f *Fit) lines() []line {
 	curve := func(part string, c Curve) []line {
-		note := c.Note
 		if c.Outliers > 0 {
-			note = strings.TrimPrefix(note+fmt.Sprintf("; outliers left out: %d", c.Outliers), "; ")
+			c.remark(fmt.Sprintf("outliers left out: %d", c.Outliers))
 		}
-		return []line{{part, "a", c.A, c.Form}, {part, "b", c.B, note}}
+		return []line{{part, "a", c.A, c.Form}, {part, "b", c.B, c.Note}}
 	}
 	prefill := func(part string, c Curve) []line {
-		all := append(curve(part, c), line{part, "c", c.C, ""})
+		note := ""
 		if c.Knee > 0 {
-			all = append(all, line{part, "floor", c.Floor, fmt.Sprintf("under %.0f tokens", c.Knee)})
+			note = fmt.Sprintf("under %.0f tokens", c.Knee)
 		}
-		return all
+		return append(curve(part, c), line{part, "c", c.C, ""}, line{part, "floor", c.Floor, note})
 	}
 	var all []line
 	all = append(all, prefill("prefill time", f.PrefillTime)...)
@@ -51,20 +50,50 @@ func (f *Fit) lines() []line {
 	)
 }
 
-// Print writes the fits for people.
+// Print writes the fits for people: side by side, where there are several, and one after the other.
 func Print(w io.Writer, fits []Fit) error {
+	if len(fits) > 1 {
+		if err := sideBySide(w, fits); err != nil {
+			return err
+		}
+	}
 	for i := range fits {
-		if i > 0 {
+		if i > 0 || len(fits) > 1 {
 			fmt.Fprintln(w)
 		}
-		if err := fits[i].print(w); err != nil {
+		if err := fits[i].write(w); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *Fit) print(w io.Writer) error {
+// sideBySide writes a column for each fit.
+func sideBySide(w io.Writer, fits []Fit) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	models, boards, columns := "", "", make([][]line, len(fits))
+	for i := range fits {
+		models += "\t" + query.Printable(fits[i].LLM)
+		boards += "\t" + query.Printable(fits[i].GPU)
+		columns[i] = fits[i].lines()
+	}
+	fmt.Fprintf(t, "\t%s\n\t%s\n", boards, models)
+	for row, first := range columns[0] {
+		fmt.Fprintf(t, "%s\t%s", first.part, first.name)
+		for i := range columns {
+			if l := columns[i][row]; l.Why != "" {
+				fmt.Fprint(t, "\t–")
+			} else {
+				value, half, unit := l.readable()
+				fmt.Fprintf(t, "\t%s ± %s %s", value, half, unit)
+			}
+		}
+		fmt.Fprintln(t)
+	}
+	return t.Flush()
+}
+
+func (f *Fit) write(w io.Writer) error {
 	fmt.Fprintf(w, "%s on %s: %d valid requests of %d run(s)\n", query.Printable(f.LLM), query.Printable(f.GPU), f.Requests, len(f.Runs))
 	if f.Simulated {
 		fmt.Fprintln(w, "SIMULATED: these numbers describe no real hardware.")
@@ -91,7 +120,7 @@ func (f *Fit) print(w io.Writer) error {
 	if f.GainError > 0 {
 		fmt.Fprintf(w, "\nThe power sensor's gain is off by up to %.2g %%, which moves all joules and watts alike and is in no interval above.\n", 100*f.GainError)
 	}
-	return errors.Join(f.printKavier(w), f.printPower(w))
+	return errors.Join(f.writeKavier(w), f.writePower(w))
 }
 
 // readable is a value in a unit that suits it; half of an asymmetric interval is its wider side.
@@ -115,7 +144,7 @@ func (l line) readable() (value, half, unit string) {
 	return strconv.FormatFloat(factor*l.Value, 'f', digits, 64), strconv.FormatFloat(h, 'f', digits, 64), unit
 }
 
-func (f *Fit) printKavier(w io.Writer) error {
+func (f *Fit) writeKavier(w io.Writer) error {
 	k := &f.Kavier
 	if k.Hardware.Params > 0 {
 		h := k.Hardware
@@ -144,7 +173,7 @@ func (f *Fit) printKavier(w io.Writer) error {
 	return nil
 }
 
-func (f *Fit) printPower(w io.Writer) error {
+func (f *Fit) writePower(w io.Writer) error {
 	p := &f.Power
 	if p.Model == nil {
 		return nil

@@ -87,10 +87,9 @@ func regress(points []point) (*solution, error) {
 	if s.lack {
 		s.cov = scaled(&inverse, spread)
 	} else {
-		blocks := 0
-		if s.cov, blocks = sandwich(x, &inverse, residuals, points); blocks < n {
-			s.degree = float64(max(blocks-p, 1))
-		}
+		var blocks int
+		s.cov, blocks = sandwich(x, &inverse, residuals, points)
+		s.degree = float64(max(blocks-p, 1))
 	}
 	for j := range p { // back to the caller's units
 		s.coef[j] = beta.AtVec(j) / scale[j]

@@ -13,8 +13,8 @@ import (
 type exportCommand struct {
 	Dir string `arg:"" placeholder:"DIR" help:"Dataset to read."`
 	chosen
-	Format     string `enum:"csv,opendc,kavier,jsonl" required:"" placeholder:"FORMAT" help:"csv, opendc, kavier or jsonl."`
-	Output     string `short:"o" required:"" placeholder:"FOLDER" help:"Folder to write into."`
+	Format     string `enum:"csv,opendc,kavier,jsonl" required:"true" placeholder:"FORMAT" help:"csv, opendc, kavier or jsonl."`
+	Output     string `short:"o" required:"true" placeholder:"FOLDER" help:"Folder to write into."`
 	Force      bool   `help:"Replace files of an earlier export."`
 	AllColumns bool   `name:"all-columns" help:"csv: every column of samples after the nine."`
 	Samples    bool   `help:"jsonl: samples.jsonl too."`
