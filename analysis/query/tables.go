@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -26,7 +27,8 @@ type table struct {
 // tables are what a dataset may hold.
 type tables struct {
 	all         []table
-	uncommitted []string // relative to the dataset
+	uncommitted []string // relative to the dataset, as all that follow
+	missing     []string
 }
 
 // Table is one of the dataset's tables: what a row is, and the files that count, relative to the dataset.
@@ -61,11 +63,11 @@ func published(root string) (*tables, error) {
 		{name: schema.Runs.Name, doc: schema.Runs.Doc, schema: schema.Runs.Schema()},
 		{name: schema.Prompts.Name, doc: schema.Prompts.Doc, schema: schema.Prompts.Schema()},
 	}}
-	committed, err := manifests(root)
+	live, err := committed(root)
 	if err != nil {
 		return nil, err
 	}
-	there := false
+	there, seen := false, map[string]bool{}
 	for i := range found.all {
 		t := &found.all[i]
 		paths, err := parquetFiles(root, t.name)
@@ -77,7 +79,8 @@ func published(root string) (*tables, error) {
 		}
 		there = true
 		for _, path := range paths {
-			if committed == nil || committed[path] || t.name == schema.Prompts.Name {
+			seen[path] = true
+			if live == nil || live[path] || t.name == schema.Prompts.Name {
 				t.files = append(t.files, filepath.Join(root, path))
 			} else {
 				found.uncommitted = append(found.uncommitted, path)
@@ -87,6 +90,12 @@ func published(root string) (*tables, error) {
 	if !there {
 		return nil, fmt.Errorf("%w: there is no folder samples, requests, folds, runs or prompts in it", ErrNoDataset)
 	}
+	for path := range live {
+		if !seen[path] && strings.HasSuffix(path, ".parquet") {
+			found.missing = append(found.missing, path)
+		}
+	}
+	slices.Sort(found.missing)
 	return found, nil
 }
 
@@ -95,31 +104,35 @@ func Manifests(root string) ([]string, error) {
 	return fs.Glob(os.DirFS(root), "_tracer/commits/*.json")
 }
 
-// manifests is the set of paths that they list; nil where there are none.
-func manifests(root string) (map[string]bool, error) {
+// committed is the set of files that manifests list, less those that compactions replaced; nil where there are no manifests.
+func committed(root string) (map[string]bool, error) {
 	paths, err := Manifests(root)
 	if err != nil || len(paths) == 0 {
 		return nil, err
 	}
-	listed := map[string]bool{}
+	live, replaced := map[string]bool{}, []string{}
 	for _, path := range paths {
 		body, err := os.ReadFile(filepath.Join(root, path))
 		if err != nil {
 			return nil, err
 		}
 		var manifest struct {
-			Files []struct {
-				Path string `json:"path"`
-			} `json:"files"`
+			Files, Replaces []struct{ Path string }
 		}
 		if err := json.Unmarshal(body, &manifest); err != nil {
 			return nil, fmt.Errorf("reading the manifest %s: %w", path, err)
 		}
 		for _, f := range manifest.Files {
-			listed[f.Path] = true
+			live[f.Path] = true
+		}
+		for _, f := range manifest.Replaces {
+			replaced = append(replaced, f.Path)
 		}
 	}
-	return listed, nil
+	for _, path := range replaced {
+		delete(live, path)
+	}
+	return live, nil
 }
 
 // parquetFiles lists a table's files, relative to the dataset, in their order.
