@@ -96,8 +96,7 @@ const leastSlack = 0.01
 const rivalAICc = 4
 
 // fitCurve finds the curve that Akaike's criterion prefers, with or without a floor, with or without a square, and after
-// it those that are hardly worse. Each has a size to spare
-// that checks it, and a square must rise.
+// it those that are hardly worse. Each has a size to spare that checks it, and a square must rise.
 func fitCurve(all []observation) (curves []*curve, left int) {
 	kept, left := trim(all)
 	groups := grouped(kept)
