@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func (b *boards) calibrate(ctx context.Context, client *nebula.Client, mode stri
 	if wave != nil {
 		owner.Go(func() { wave.run(stop) })
 	}
-	observed, err := sampler.Observe(ctx, readers, calibrationLength(mode))
+	observed, err := sampler.Observe(ctx, readers, calibrationLength(mode), b.patience)
 	end()
 	owner.Wait()
 	if err != nil {
@@ -113,6 +114,9 @@ func (t *trace) calibrate(ctx context.Context) (err error) {
 		if failure == nil {
 			t.boards.calibrations = found
 			failure = t.boards.keep(t.Out, t.Calibrate, found)
+		}
+		if errors.Is(failure, sampler.ErrHung) {
+			return hung(failure)
 		}
 		if failure != nil {
 			fmt.Fprintf(t.err, "calibration: %v\n", failure)

@@ -50,8 +50,11 @@ var version = "dev"
 
 type commands struct {
 	Collect   collect          `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
+	Recover   recoverCommand   `cmd:"" help:"Publish what the journals of runs hold that broke off: killed, out of power, out of disk."`
 	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
 	Overhead  overhead         `cmd:"" help:"Measure what sampling costs the requests: blocks without it, and at several periods, in random order."`
+	Verify    verifyCommand    `cmd:"" help:"Read every byte of a dataset and hold it against its manifests, its schema and itself."`
+	Compact   compactCommand   `cmd:"" help:"Join a dataset's small files into large ones, with the same rows."`
 	Doctor    doctor           `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
 	Calibrate calibrateCommand `cmd:"" help:"Measure how the boards' sensors behave: update periods, averaging windows, cost of each call."`
 	Summary   summaryCommand   `cmd:"" help:"Sum a dataset up: power by stage, latency and energy by workload and size."`
@@ -123,7 +126,9 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &coded):
 		return coded.code
-	case errors.Is(err, store.ErrRunExists):
+	case errors.Is(err, store.ErrNoDataset):
+		return exitUsage
+	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy):
 		return exitConflict
 	default:
 		return exitFailure
