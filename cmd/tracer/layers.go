@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -80,7 +81,7 @@ func (l *layers) Validate(app *kong.Application) error {
 
 // Resolve finds a flag's value in the layers.
 func (l *layers) Resolve(_ *kong.Context, path *kong.Path, flag *kong.Flag) (any, error) {
-	if node := path.Node(); node != nil && node.Name == "sim" { // its --gpu and --model are other things than collect's
+	if node := path.Node(); node != nil && slices.Contains([]string{"sim", "fit", "export"}, node.Name) { // their --gpu is another than collect's
 		return nil, nil //nolint:nilnil // kong's way to say that the flag is not set
 	}
 	v := l.find(flag.Name)

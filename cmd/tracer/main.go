@@ -61,6 +61,8 @@ type commands struct {
 	Compare   compareCommand   `cmd:"" help:"Hold two runs, boards or models against each other: ratios with intervals."`
 	Query     queryCommand     `cmd:"" help:"Ask a dataset in SQL."`
 	Card      cardCommand      `cmd:"" help:"Write the README of a dataset: what is in it, how it was measured, limits, checksums."`
+	Fit       fitCommand       `cmd:"" help:"Fit the constants that simulators want: latencies, joules, watts; Kavier's and OpenDC's, each with its interval."`
+	Export    exportCommand    `cmd:"" help:"Write a dataset as other programs want it: CSV, OpenDC, Kavier, JSON lines."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
