@@ -112,6 +112,21 @@ func add[K comparable](to map[K]*average, key K, v schema.Opt[float64]) {
 	to[key].add(v.V)
 }
 
+type average struct {
+	sum float64
+	n   int
+}
+
+func (a *average) add(v float64) { a.sum += v; a.n++ }
+
+func (a average) value() *float64 {
+	if a.n == 0 {
+		return nil
+	}
+	v := a.sum / float64(a.n)
+	return &v
+}
+
 // effect is the mean of the logarithms of ratios, as a change in per cent, with its 95 % interval.
 func effect(logs []float64) (e schema.Effect) {
 	n := float64(len(logs))

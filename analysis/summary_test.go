@@ -77,7 +77,7 @@ func writeRun(t *testing.T, dir string) {
 func TestSummaryReadsBackWhatWasWritten(t *testing.T) {
 	dir := t.TempDir()
 	writeRun(t, dir)
-	s, err := Dataset{Dir: dir}.Summarize("golden")
+	s, err := Dataset{Dir: dir}.Summarize(t.Context(), "golden")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,8 +101,10 @@ func TestSummaryReadsBackWhatWasWritten(t *testing.T) {
 }
 
 func TestARunThatIsNotThereHasAnEmptySummary(t *testing.T) {
-	s, err := Dataset{Dir: t.TempDir()}.Summarize("none")
-	if err != nil || len(s.Stages) != 0 || len(s.Sizes) != 0 {
+	dir := t.TempDir()
+	writeRun(t, dir)
+	s, err := Dataset{Dir: dir}.Summarize(t.Context(), "none")
+	if err != nil || len(s.Stages) != 0 || len(s.Sizes) != 0 || len(s.Boards) != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -215,7 +215,7 @@ func newRunID() string {
 
 // report prints what was found, read back from the files just published.
 func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
-	summary, err := analysis.Dataset{Dir: c.Out}.Summarize(m.RunID)
+	summary, err := analysis.Dataset{Dir: c.Out}.Summarize(context.Background(), m.RunID)
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
 	}

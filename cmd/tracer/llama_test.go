@@ -86,7 +86,7 @@ func TestTraceARealLlamaServer(t *testing.T) {
 	dir := t.TempDir()
 	out := collectOrFail(t, env, collectArgs(dir, "llama", "--endpoint", server.BaseURL, "--sizes", "20,200", "--prompts", "3", "--idle", "500ms")...)
 	t.Log(out)
-	s, err := analysis.Dataset{Dir: dir}.Summarize("llama")
+	s, err := analysis.Dataset{Dir: dir}.Summarize(t.Context(), "llama")
 	if err != nil {
 		t.Fatal(err)
 	}

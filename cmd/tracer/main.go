@@ -54,6 +54,9 @@ type commands struct {
 	Overhead  overhead         `cmd:"" help:"Measure what sampling costs the requests: blocks without it, and at several periods, in random order."`
 	Doctor    doctor           `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
 	Calibrate calibrateCommand `cmd:"" help:"Measure how the boards' sensors behave: update periods, averaging windows, cost of each call."`
+	Summary   summaryCommand   `cmd:"" help:"Sum a dataset up: power by stage, latency and energy by workload and size."`
+	Compare   compareCommand   `cmd:"" help:"Hold two runs, boards or models against each other: ratios with intervals."`
+	Query     queryCommand     `cmd:"" help:"Ask a dataset in SQL."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }

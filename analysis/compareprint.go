@@ -1,0 +1,89 @@
+package analysis
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/llm-tracer/tracer/analysis/query"
+)
+
+// Print writes the comparison as a table, with what else is different between the sides.
+func (c *Comparison) Print(w io.Writer) error {
+	for _, side := range []struct {
+		name string
+		*Measured
+	}{{"A", &c.A}, {"B", &c.B}} {
+		fmt.Fprintf(w, "%s: %s on %s, %s, in %s: %s\n", side.name, names(side.LLMs), names(side.GPUs), names(side.Engines), side.Dir, names(side.RunIDs))
+	}
+	switch {
+	case c.A.Simulated && c.B.Simulated:
+		fmt.Fprintln(w, "SIMULATED on both sides: these numbers describe no real hardware.")
+	case c.A.Simulated || c.B.Simulated:
+		fmt.Fprintln(w, "SIMULATED on one side: its numbers describe no real hardware.")
+	}
+	for _, kind := range []struct {
+		what string
+		a, b []string
+	}{{"models", c.A.LLMs, c.B.LLMs}, {"corpora", c.A.Corpora, c.B.Corpora}, {"servers", c.A.Engines, c.B.Engines}} {
+		if !slices.Equal(slices.Sorted(slices.Values(kind.a)), slices.Sorted(slices.Values(kind.b))) {
+			fmt.Fprintf(w, "note: the %s differ\n", kind.what)
+		}
+	}
+	fmt.Fprintln(w)
+	if err := table(w, c.Lines, ratioColumns); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\nmeans over valid requests; B/A with 95 %% percentile bootstrap over requests (%d resamples, seed %d); each interval holds for itself\n", c.Resamples, c.Seed)
+	_, err := fmt.Fprintln(w, c.gains())
+	return err
+}
+
+// gains says what the sensors' gains do to the ratios of joules.
+func (c *Comparison) gains() string {
+	a, b := 100*c.A.GainError, 100*c.B.GainError
+	switch {
+	case a == 0 && b == 0:
+		return "J: intervals include what the sensors leave open; the gains of simulated sensors are known"
+	case c.SameGain:
+		return "J: intervals include what the sensors leave open; their gains fall out, for the same boards measured both sides"
+	}
+	return fmt.Sprintf("J: intervals include what the sensors leave open, and their gains, of ±%.0f %% (A) and ±%.0f %% (B) against a meter", a, b)
+}
+
+var ratioColumns = []column[RatioLine]{
+	{"workload", func(l RatioLine) string { return string(l.Workload) }},
+	{"size", func(l RatioLine) string { return strconv.Itoa(int(l.Size)) }},
+	{"mean", func(l RatioLine) string { return l.Metric }},
+	{"requests", func(l RatioLine) string { return fmt.Sprintf("%d, %d", l.RequestsA, l.RequestsB) }},
+	{"A", func(l RatioLine) string { return number(&l.A, l.digits) }},
+	{"B", func(l RatioLine) string { return number(&l.B, l.digits) }},
+	{"B/A", func(l RatioLine) string { return number(&l.Ratio, 3) }},
+	{"95 % interval", func(l RatioLine) string {
+		if l.Lo == nil {
+			return "–"
+		}
+		return fmt.Sprintf("%.3f to %.3f", *l.Lo, *l.Hi)
+	}},
+	{"", func(l RatioLine) string {
+		switch {
+		case l.Lo == nil:
+			return fmt.Sprintf("fewer than %d requests", leastRequests)
+		case !l.Differs:
+			return "not distinguishable"
+		}
+		return ""
+	}},
+}
+
+// names are a few of them, printable.
+func names(all []string) string {
+	const most = 3
+	shown := query.Printable(strings.Join(all[:min(len(all), most)], " and "))
+	if more := len(all) - most; more > 0 {
+		shown += fmt.Sprintf(" and %d more", more)
+	}
+	return shown
+}
