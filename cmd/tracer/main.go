@@ -58,6 +58,7 @@ type commands struct {
 	Compare   compareCommand   `cmd:"" help:"Hold two runs, boards or models against each other: ratios with intervals."`
 	Query     queryCommand     `cmd:"" help:"Ask a dataset in SQL."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
+	Report    reportCommand    `cmd:"" help:"Write a dataset as one page for a browser: figures and tables, offline."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
 
