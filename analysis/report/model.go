@@ -177,10 +177,11 @@ type Timeline struct {
 	Requests []Request `json:"requests,omitempty"`
 }
 
-// Request is when one was sent, and had its first token.
+// Request is when one was sent, had its first token, and ended.
 type Request struct {
 	S          float64  `json:"s"`
 	FirstToken *float64 `json:"first_token_s"`
+	End        float64  `json:"end_s"`
 	Workload   string   `json:"workload"`
 	Target     int32    `json:"target_tokens"`
 	In         *int32   `json:"input_tokens"`

@@ -25,8 +25,8 @@ var (
 // plotStyle is the hash of the style element that Observable Plot puts into each of its figures.
 const plotStyle = "sha256-jSYQUrW7J0b3jPqhZP9C2Xh1PyJKHKXd4s0fpGGKrww="
 
-// page is what the template is given.
-type page struct {
+// document is what the template is given.
+type document struct {
 	*Model
 	Policy   string
 	Styles   []template.CSS
@@ -38,7 +38,7 @@ type licence struct{ Name, Text string }
 
 // WriteHTML writes the model as one page that asks for nothing else: everything is in it, and its policy forbids the rest.
 func (m *Model) WriteHTML(w io.Writer) error {
-	p := page{Model: m}
+	p := document{Model: m}
 	allowed := map[string][]string{}
 	hash := func(kind, text string) {
 		sum := sha256.Sum256([]byte(text))
@@ -80,7 +80,7 @@ var formats = template.FuncMap{
 	"figure": func(draw, file, caption string) map[string]string {
 		return map[string]string{"Draw": draw, "File": file, "Caption": caption}
 	},
-	"colour": func(p page, serving int) int { return p.Servings[serving].Colour % markCount },
+	"colour": func(p document, serving int) int { return p.Servings[serving].Colour % markCount },
 	"count": func(n int, one, many string) string {
 		if n == 1 {
 			return "1 " + one

@@ -7,7 +7,7 @@ function save(file, type, text) {
   link.href = url;
   link.download = file;
   link.click();
-  URL.revokeObjectURL(url);
+  setTimeout(() => URL.revokeObjectURL(url), 60000); // the browser may not have begun
 }
 
 const PAINT = ["fill", "stroke"];

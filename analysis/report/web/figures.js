@@ -66,13 +66,13 @@ function powers(width) {
   const curves = boards.flatMap((run) => stages.map((stage) => distribution(run, stage))).filter((c) => c.n > 0);
   const narrow = width < NARROW;
   const facets = narrow ? { fy: (d) => `${label(d.run)}\n${d.stage}` } : { fx: (d) => label(d.run), fy: "stage" };
-  const order = narrow ? { fy: { domain: boards.flatMap((r) => stages.map((s) => `${label(r)}\n${s}`)), label: null } } : { fx: { domain: [...new Set(boards.map(label))], label: null, padding: 0.06 }, fy: { domain: stages, label: null } };
+  const order = narrow ? { fy: { domain: boards.flatMap((r) => stages.map((s) => `${label(r)}\n${s}`)), label: null, axis: "right" } } : { fx: { domain: [...new Set(boards.map(label))], label: null, padding: 0.06 }, fy: { domain: stages, label: null } };
   const marks = boards.flatMap((run) => {
     const own = curves.filter((c) => c.run === run);
     const outline = own.flatMap((c) => c.bins.map((b) => ({ ...b, run, stage: c.stage })));
     const faceted = narrow ? { fy: facets.fy } : { fx: facets.fx, fy: (d) => d.stage };
     return [
-      Plot.areaY(outline, { ...faceted, x: "w", y: "height", z: (d) => d.stage, curve: "step-after", fill: colour(servingOfRun(run)), fillOpacity: 0.75 }),
+      Plot.areaY(outline, { ...faceted, x: "w", y: "height", z: (d) => d.stage, curve: "step-after", fill: colour(servingOfRun(run)) }),
       Plot.ruleX(own, { ...faceted, x: "median", y1: 0, y2: 1.04, stroke: "currentColor", strokeWidth: 1.2 }),
       Plot.text(own, { ...faceted, frameAnchor: "top-right", dx: -2, dy: 1, text: (c) => `median ${number(c.median)} W, n = ${whole(c.n)}`, fill: "currentColor", fontSize: 11, stroke: "var(--page)", strokeWidth: 3 }),
     ];

@@ -75,12 +75,12 @@ const closeUp = (workload) => (width) => {
     { text: "decode", box: true, fill: "var(--decode)" },
     { text: "new value of the power sensor", mark: "circle" },
   ], {
-    height: narrow ? 60 + 170 * shown.length : 270, marginLeft: 52, marginBottom: 42, marginTop: narrow ? 12 : 30, marginRight: narrow ? 100 : 12,
+    height: narrow ? 80 + 170 * shown.length : 270, marginLeft: 52, marginBottom: 42, marginTop: 30, marginRight: narrow ? 100 : 12,
     x: { label: "time since the request was sent (s)", labelAnchor: "center", labelArrow: "none", ticks: Math.max(3, Math.floor(cell / 90)) },
     vertical: "power (W)",
-    y: { label: null, grid: true, domain: [0, 1.12 * highest] }, fx: { label: null, padding: 0.06 }, fy: { label: null, padding: 0.1 },
+    y: { label: null, grid: true, domain: [0, 1.25 * highest] }, fx: { label: null, padding: 0.06 }, fy: { label: null, padding: 0.1 },
     marks: [
-      Plot.rect(stages, { ...facet, x1: "from", x2: "to", y1: 0, y2: 1.12 * highest, fill: (d) => `var(--${d.stage})` }),
+      Plot.rect(stages, { ...facet, x1: "from", x2: "to", y1: 0, y2: 1.25 * highest, fill: (d) => `var(--${d.stage})` }),
       Plot.ruleX(shown, { ...facet, x: 0, stroke: "currentColor", strokeOpacity: 0.6 }),
       Plot.ruleX(shown, { ...facet, x: "first_token_s", stroke: "currentColor", strokeOpacity: 0.6, strokeDasharray: "3 3" }),
       ...marks,

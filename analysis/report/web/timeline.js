@@ -104,7 +104,7 @@ class Panel {
   plot(height, options) {
     const u = new uPlot(
       {
-        width: this.width(), height, pxAlign: 0, padding: [6, 8, 0, 0], legend: { show: false },
+        width: this.width(), height, pxAlign: 0, padding: [6, 22, 0, 0], legend: { show: false },
         cursor: { sync: { key: "time", setSeries: false }, points: { show: false }, y: false, drag: { x: true, y: false, setScale: false, dist: 4 }, bind: { dblclick: () => () => this.all.show(...this.all.full) } },
         ...options,
       },
@@ -112,7 +112,7 @@ class Panel {
       this.box,
     );
     u.over.addEventListener("wheel", (e) => this.wheel(e, u), { passive: false });
-    u.over.addEventListener("mousedown", (e) => this.drag(e, u), true);
+    u.over.addEventListener("mousedown", (e) => this.press(e, u), true);
     return u;
   }
 
@@ -191,7 +191,7 @@ class Panel {
     u.ctx.lineWidth = dpr;
     all.forEach((r, i) => {
       const end = all[i + 1]?.s ?? Infinity;
-      if (r.s > u.scales.x.max || end < u.scales.x.min) return;
+      if (r.s > u.scales.x.max || r.end_s < u.scales.x.min) return;
       const x = at(r.s);
       const room = (Math.min(at(end), left + width) - Math.max(x, left)) / dpr;
       const roomy = room > 24;
@@ -207,7 +207,7 @@ class Panel {
   }
 
   select(u) {
-    if (u.select.width < 4) return;
+    if (u.select.width < 4 || u !== this.all.pressed) return;
     const from = u.posToVal(u.select.left, "x");
     const to = u.posToVal(u.select.left + u.select.width, "x");
     u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
@@ -221,8 +221,9 @@ class Panel {
     e.preventDefault();
   }
 
-  // drag with Shift moves the window instead of selecting one.
-  drag(e, u) {
+  // press begins a selection, which the other panels only repeat; with Shift it moves the window instead.
+  press(e, u) {
+    this.all.pressed = u;
     if (!e.shiftKey || e.button !== 0) return;
     e.stopImmediatePropagation();
     e.preventDefault();
