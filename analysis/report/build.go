@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/analysis/query"
 )
 
@@ -24,25 +25,21 @@ var ErrNoRuns = errors.New("no such run")
 
 // Filter chooses what is reported; empty fields choose everything.
 type Filter struct {
-	Run string `json:"run"`
 	GPU string `json:"gpu"` // name or UUID
 	LLM string `json:"llm"`
-}
-
-func (f Filter) args() []any {
-	return []any{sql.Named("run", f.Run), sql.Named("gpu", f.GPU), sql.Named("llm", f.LLM)}
 }
 
 // builder fills a model from a dataset.
 type builder struct {
 	*Model
-	from *query.Dataset
+	from  *query.Dataset
+	there []readings
 }
 
 // Build reads what a page shows. Dir is the dataset's folder, for its name.
 func Build(ctx context.Context, from *query.Dataset, dir, version string, f Filter) (*Model, error) {
-	b := &builder{&Model{Dataset: folderName(dir), Tracer: version, Filter: f}, from}
-	steps := []func(context.Context) error{b.readRuns, b.readStages, b.readPowers, b.readSizes, b.readFolds, b.readTimelines, b.readCloseUps}
+	b := &builder{Model: &Model{Dataset: folderName(dir), Tracer: version, Filter: f}, from: from}
+	steps := []func(context.Context) error{b.readRuns, b.sumUp, b.readPowers, b.readSizes, b.readFolds, b.readTimelines, b.readCloseUps}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", dir, err)
@@ -71,7 +68,7 @@ func (b *builder) ask(ctx context.Context, rows any, name string, args ...any) e
 }
 
 func (b *builder) readRuns(ctx context.Context) error {
-	if err := b.ask(ctx, &b.Runs, "runs", b.Filter.args()...); err != nil {
+	if err := b.ask(ctx, &b.Runs, "runs", sql.Named("gpu", b.Filter.GPU), sql.Named("llm", b.Filter.LLM)); err != nil {
 		return err
 	}
 	if len(b.Runs) == 0 {
@@ -144,17 +141,19 @@ func (b *builder) chosen(runID, host, uuid string) (int, bool) {
 	return i, i >= 0
 }
 
-func (b *builder) readStages(ctx context.Context) error {
-	var all []Stage
-	if err := b.ask(ctx, &all, "stages"); err != nil {
+// sumUp reads the tables that tracer summary prints, and leaves what was not chosen out of them.
+func (b *builder) sumUp(ctx context.Context) (err error) {
+	b.Summary, err = analysis.Summarize(ctx, b.from, []analysis.Key{analysis.KeyGPU, analysis.KeyLLM, analysis.KeyWorkload, analysis.KeySize})
+	if err != nil {
 		return err
 	}
-	for _, s := range all {
-		if _, ok := b.chosen(s.RunID, s.Host, s.UUID); ok {
-			b.Stages = append(b.Stages, s)
-		}
-	}
-	return nil
+	b.Summary.Stages = slices.DeleteFunc(b.Summary.Stages, func(l analysis.StageLine) bool {
+		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.GPU == l.GPU && r.LLM == l.LLM })
+	})
+	b.Summary.Sizes = slices.DeleteFunc(b.Summary.Sizes, func(l analysis.SizeLine) bool {
+		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.Served == l.GPU && r.LLM == l.LLM })
+	})
+	return b.ask(ctx, &b.there, "readings")
 }
 
 // bins is about how many bins the distribution of power has, over the range of the strongest board.
@@ -162,7 +161,7 @@ const bins = 500
 
 func (b *builder) readPowers(ctx context.Context) error {
 	most := 0.0
-	for _, s := range b.Stages {
+	for _, s := range b.there {
 		if s.MaxW != nil {
 			most = max(most, *s.MaxW)
 		}

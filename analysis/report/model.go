@@ -1,5 +1,7 @@
 package report
 
+import "github.com/llm-tracer/tracer/analysis"
+
 // Model is what the page draws: everything in it, and nothing else, is in the file.
 type Model struct {
 	Dataset   string     `json:"dataset"` // the folder's name
@@ -8,7 +10,6 @@ type Model struct {
 	Simulated bool       `json:"simulated"` // some of the runs are
 	Servings  []Serving  `json:"servings"`
 	Runs      []Run      `json:"runs"`
-	Stages    []Stage    `json:"stages"`
 	BinW      float64    `json:"bin_w"` // width of a bin of Powers
 	Powers    []Power    `json:"powers"`
 	Sizes     []Size     `json:"sizes"`
@@ -16,6 +17,8 @@ type Model struct {
 	Timelines []Timeline `json:"timelines"`
 	Undrawn   int        `json:"undrawn"` // runs and boards that have no timeline, for want of room
 	CloseUps  []CloseUp  `json:"closeups"`
+
+	Summary *analysis.Summary `json:"-"` // the tables'
 }
 
 // Serving is the boards that served a model together, mostly one: what requests are compared by.
@@ -37,6 +40,7 @@ type Run struct {
 	Simulated       bool     `json:"simulated"`
 	Status          string   `json:"status"`
 	Boards          string   `json:"boards"`
+	Served          string   `json:"served"`  // names of its boards, as requests have them
 	Serving         int      `json:"serving"` // index into Servings
 	Label           string   `json:"label"`   // of the board
 	Server          string   `json:"server"`
@@ -99,18 +103,14 @@ type Reason struct {
 	Requests int64  `json:"requests"`
 }
 
-// Stage is what a run's readings of one board and stage say.
-type Stage struct {
+// readings is how much there is of a run and board.
+type readings struct {
 	RunID    string   `json:"run_id"`
 	Host     string   `json:"host"`
 	UUID     string   `json:"gpu_uuid"`
-	Stage    string   `json:"stage"`
 	Readings int64    `json:"readings"`
 	Updates  int64    `json:"updates"`
-	MeanW    *float64 `json:"mean_w"`
 	MaxW     *float64 `json:"max_w"`
-	GPUPct   *float64 `json:"gpu_pct"`
-	Celsius  *float64 `json:"celsius"`
 }
 
 // Power is how many new values of a board's power sensor fell into a bin during a stage.

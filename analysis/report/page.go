@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/schema"
 )
 
 //go:embed web
@@ -81,6 +84,7 @@ var formats = template.FuncMap{
 		return map[string]string{"Draw": draw, "File": file, "Caption": caption}
 	},
 	"colour": func(p document, serving int) int { return p.Servings[serving].Colour % markCount },
+	"key":    document.key,
 	"count": func(n int, one, many string) string {
 		if n == 1 {
 			return "1 " + one
@@ -128,5 +132,24 @@ func (m *Model) AllSimulated() bool {
 
 // HasMixed says that requests overlapped in different stages.
 func (m *Model) HasMixed() bool {
-	return slices.ContainsFunc(m.Stages, func(s Stage) bool { return s.Stage == "mixed" })
+	return slices.ContainsFunc(m.Summary.Stages, func(l analysis.StageLine) bool { return l.Stage == schema.StageMixed })
+}
+
+// key is the class of a name's colour: of a board, or of boards that served together; none where several bear the name.
+func (p document) key(name string) string {
+	found := -1
+	for _, r := range p.Runs {
+		if name != r.GPU && name != r.Served {
+			continue
+		}
+		if colour := p.Servings[r.Serving].Colour; found < 0 || found == colour {
+			found = colour
+			continue
+		}
+		return ""
+	}
+	if found < 0 {
+		return ""
+	}
+	return fmt.Sprint("key c", found%markCount)
 }

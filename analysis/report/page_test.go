@@ -13,6 +13,8 @@ import (
 
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
+
+	"github.com/llm-tracer/tracer/analysis"
 )
 
 // figuresOf names every figure of the page, and whether each board must be seen in it.
@@ -27,7 +29,7 @@ func selector(figure string) string {
 
 // invented is a model of several boards, each read so often, at the first of which the sensor never sees a short prefill.
 func invented(boards, points int, llm string) *Model {
-	m := &Model{Dataset: "invented", Tracer: "test", Simulated: true, BinW: 1}
+	m := &Model{Dataset: "invented", Tracer: "test", Simulated: true, BinW: 1, Summary: &analysis.Summary{}}
 	for i := range boards {
 		name, uuid, run := fmt.Sprintf("sim-board-%d", i), fmt.Sprintf("GPU-%d", i), fmt.Sprintf("run-%d", i)
 		m.Servings = append(m.Servings, Serving{Boards: uuid, Label: name, LLM: llm, Colour: i})
@@ -51,7 +53,6 @@ func invented(boards, points int, llm string) *Model {
 		}
 		m.Timelines = append(m.Timelines, line)
 		for _, stage := range []string{"idle", "prefill", "decode"} {
-			m.Stages = append(m.Stages, Stage{RunID: run, Host: "host", UUID: uuid, Stage: stage, Readings: 100, Updates: 30, MeanW: new(100.0)})
 			for bin := range 30 {
 				m.Powers = append(m.Powers, Power{UUID: uuid, LLM: llm, Stage: stage, Bin: 60*i + 100 + bin, Updates: int64(bin)})
 			}
@@ -230,11 +231,24 @@ func TestFiguresAreSavedWithTheirNumbers(t *testing.T) {
 	}
 }
 
+func TestAFigureWithoutNumbersSaysSo(t *testing.T) {
+	m := invented(1, 600, "org/model")
+	m.Sizes, m.Folds, m.Powers, m.CloseUps = nil, nil, nil, nil
+	m.Timelines[0] = Timeline{Run: 0, T: seconds(), W: watts(), Util: percent()}
+	b := open(t, m, 1280, 900)
+	text := eval[string](b, "[...document.querySelectorAll('.drawing')].map((d) => d.textContent).join(' ')")
+	for _, said := range []string{"no values of instant power", "nothing measured", "no valid request", "no energies"} {
+		if !strings.Contains(text, said) {
+			t.Errorf("no figure says %q", said)
+		}
+	}
+}
+
 func TestHostileTextIsInert(t *testing.T) {
 	const hostile = `=1</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2>"'><svg onload=window.pwned=3>&amp;` + "\u2028"
 	m := invented(2, 600, hostile)
 	m.Dataset, m.Runs[0].Status, m.Runs[0].RunID, m.Servings[0].Label, m.Runs[0].Label = hostile, hostile, hostile, hostile, hostile
-	m.Runs[1].Provenance, m.Runs[0].Engine, m.Filter.Run = hostile, new(hostile), hostile
+	m.Runs[1].Provenance, m.Runs[0].Engine, m.Filter.LLM = hostile, new(hostile), hostile
 	m.Runs[0].RequestsAgainst = []Reason{{Reason: hostile, Requests: 1}}
 	m.Servings[1].LLM = "another, so that models are named"
 	m.Timelines[0].Band[0] = hostile

@@ -27,7 +27,7 @@ func (b *builder) readTimelines(ctx context.Context) error {
 	for i := range b.drawn() {
 		line := Timeline{Run: i}
 		var updates int64
-		for _, s := range b.Stages {
+		for _, s := range b.there {
 			if r := b.Runs[i]; s.RunID == r.RunID && s.Host == r.Host && s.UUID == r.UUID {
 				line.Values += s.Readings
 				updates += s.Updates

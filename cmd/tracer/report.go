@@ -13,10 +13,10 @@ import (
 
 // chosen is what of a dataset is drawn: the flags that report and plot share.
 type chosen struct {
-	Dir string `arg:"" placeholder:"DIR" help:"Dataset to read."`
-	Run string `placeholder:"ID" help:"Only this run."`
-	GPU string `name:"gpu" placeholder:"NAME" help:"Only boards of this name, or this UUID."`
-	LLM string `name:"llm" placeholder:"NAME" help:"Only this model."`
+	Dir  string   `arg:"" placeholder:"DIR" help:"Dataset to read."`
+	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
+	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name, or of this UUID (default: all)."`
+	LLM  string   `name:"llm" placeholder:"NAME" help:"Only this model (default: all)."`
 }
 
 type reportCommand struct {
@@ -52,13 +52,16 @@ func (c *reportCommand) Run(t *terminal) error {
 // build reads what is drawn and hands it on.
 func (c *chosen) build(t *terminal, use func(*report.Model) error) error {
 	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
-		m, err := report.Build(ctx, d, c.Dir, version, report.Filter{Run: c.Run, GPU: c.GPU, LLM: c.LLM})
+		m, err := report.Build(ctx, d, c.Dir, version, report.Filter{GPU: c.GPU, LLM: c.LLM})
 		if errors.Is(err, report.ErrNoRuns) {
 			return usage("%w in %s; tracer query %s \"SELECT run_id, gpu_name, gpu_uuid, llm_name FROM runs\" lists what there is", err, c.Dir, c.Dir)
 		}
 		if err != nil {
 			return err
 		}
+		if err := known(c.Runs, m.Summary.Runs); err != nil {
+			return err
+		}
 		return use(m)
-	})
+	}, c.Runs...)
 }

@@ -2,6 +2,7 @@
 SELECT
     r.run_id, r.host, r.gpu_uuid, r.gpu_index, r.gpu_name, r.llm_name, r.simulated, r.status,
     array_to_string(list(r.gpu_uuid) OVER (PARTITION BY r.run_id, r.host ORDER BY r.gpu_uuid ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING), '+') AS boards,
+    (SELECT string_agg(DISTINCT same.gpu_name, '+' ORDER BY same.gpu_name) FROM runs AS same WHERE same.run_id = r.run_id AND same.host = r.host) AS served,
     r.server, r.engine_version, r.concurrency, r.driver_version, r.cuda_version, r.cpu, r.kernel, r.tracer_version,
     strftime(r.start_timestamp AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M') AS started,
     (r.end_monotonic_ns - r.start_monotonic_ns) / 1e9 AS duration_s,
@@ -15,5 +16,5 @@ SELECT
     array_to_string(r.invalid_reasons, ', ') AS invalid_reasons
 FROM runs AS r
 LEFT JOIN (SELECT run_id, host, min(start_monotonic_ns) AS zero FROM requests WHERE NOT warmup GROUP BY ALL) AS q USING (run_id, host)
-WHERE ($run = '' OR r.run_id = $run) AND ($gpu = '' OR $gpu IN (r.gpu_name, r.gpu_uuid)) AND ($llm = '' OR r.llm_name = $llm)
+WHERE ($gpu = '' OR $gpu IN (r.gpu_name, r.gpu_uuid)) AND ($llm = '' OR r.llm_name = $llm)
 ORDER BY r.start_timestamp, r.run_id, r.host, r.gpu_index

@@ -8,13 +8,13 @@ WITH usable AS (
 )
 SELECT boards, llm_name, workload, target_tokens, count(*) AS requests, count(*) FILTER (valid) AS valid,
     count(*) FILTER (counted) AS counted,
-    quantile_disc(input_tokens, 0.5) FILTER (counted) AS input_tokens,
-    quantile_disc(output_tokens, 0.5) FILTER (counted) AS output_tokens,
+    median(input_tokens) FILTER (counted) AS input_tokens,
+    median(output_tokens) FILTER (counted) AS output_tokens,
     quantile_disc(ttft_s, 0.05) FILTER (counted) AS ttft_lo_s,
-    quantile_disc(ttft_s, 0.5) FILTER (counted) AS ttft_s,
+    median(ttft_s) FILTER (counted) AS ttft_s,
     quantile_disc(ttft_s, 0.95) FILTER (counted) AS ttft_hi_s,
     quantile_disc(tpot_s, 0.05) FILTER (counted) AS tpot_lo_s,
-    quantile_disc(tpot_s, 0.5) FILTER (counted) AS tpot_s,
+    median(tpot_s) FILTER (counted) AS tpot_s,
     quantile_disc(tpot_s, 0.95) FILTER (counted) AS tpot_hi_s
 FROM usable
 GROUP BY ALL ORDER BY boards, llm_name, workload DESC, target_tokens
