@@ -47,3 +47,15 @@ func (c Column) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(map[string]any{"unit": c.unit, "n": len(c.values), "gzip": base64.StdEncoding.EncodeToString(packed.Bytes())})
 }
+
+// Floats are the values in their unit, NaN where NULL.
+func (c Column) Floats() []float64 {
+	values := make([]float64, len(c.values))
+	for i, v := range c.values {
+		values[i] = float64(v) * c.unit
+		if v == absent {
+			values[i] = math.NaN()
+		}
+	}
+	return values
+}

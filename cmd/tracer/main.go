@@ -59,6 +59,7 @@ type commands struct {
 	Query     queryCommand     `cmd:"" help:"Ask a dataset in SQL."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
 	Report    reportCommand    `cmd:"" help:"Write a dataset as one page for a browser: figures and tables, offline."`
+	Plot      plotCommand      `cmd:"" help:"Draw the figures of a paper from a dataset: SVG, PDF, PNG."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
 
