@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets clean
+.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets notebook sample big clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -42,7 +42,7 @@ test-race: fakenvml
 test-llm: fakenvml
 	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test -count=1 -run 'Llama|LLM|RealServer' -v ./internal/llamacpp ./cmd/tracer
 
-## snippets: run the README's DuckDB, pandas and polars snippets on a trace
+## snippets: run the documents' DuckDB, pandas and polars snippets, and the notebook
 snippets: build .venv/ready
 	scripts/snippets.sh
 
@@ -51,10 +51,36 @@ snippets: build .venv/ready
 	.venv/bin/pip install --quiet --requirement scripts/requirements.txt
 	touch $@
 
+## notebook: docs/notebook.ipynb with its figures drawn anew
+notebook: build/notebook/ready
+	cd docs && ../build/notebook/bin/jupyter execute --inplace notebook.ipynb
+
+build/notebook/ready: scripts/requirements.txt scripts/requirements-notebook.txt
+	python3 -m venv build/notebook
+	build/notebook/bin/pip install --quiet --requirement scripts/requirements-notebook.txt
+	touch $@
+
 ## bench: benchmarks, ready for benchstat
 bench: fakenvml
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
 	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./pipeline/energy ./sampler/... ./nebula/...
+
+## sample: datasets/sample anew, three simulated boards (five minutes); the cookbook and tests read it, so commit it whole
+sample: build
+	rm -rf datasets/sample
+	for board in A10 A100-80 H100-SXM; do \
+		build/tracer collect --gpu sim:$$board --endpoint sim --sizes 10,100,500 --prompts 6 --run-id "sample-$$(tr A-Z a-z <<<"$$board")" --out datasets/sample; \
+	done
+	rm -rf datasets/sample/_tracer/{truth,calibration,tmp}
+	build/tracer card datasets/sample --title 'Sample: LLM inference on three simulated GPUs' --license mit
+
+ROWS ?= 1000000
+BIG  ?= build/big
+
+## big: ROWS rows of samples in BIG, written by the pipeline from simulated boards in virtual time (4 s a million), and summed up
+big: build
+	go run ./scripts/big -rows $(ROWS) -out $(BIG)
+	time build/tracer summary $(BIG)
 
 ## accuracy: docs/accuracy.md, tracer and others on boards whose truth is known (three minutes; fetches Zeus)
 accuracy: fakenvml build/accuracy/ready

@@ -93,14 +93,10 @@ type measuredRequest struct {
 // ErrNothingSelected says that no run of a dataset fits a side.
 var ErrNothingSelected = errors.New("no run fits")
 
-// Measure reads a side.
-func Measure(ctx context.Context, side Side) (Measured, error) {
+// Measure reads a side; whole is its dataset.
+func Measure(ctx context.Context, whole *query.Dataset, side Side) (Measured, error) {
 	m := Measured{Side: side}
-	whole, err := query.Open(ctx, side.Dir)
-	if err != nil {
-		return m, err
-	}
-	if err := errors.Join(m.choose(ctx, whole), whole.Close()); err != nil {
+	if err := m.choose(ctx, whole); err != nil {
 		return m, err
 	}
 	chosen, err := query.Open(ctx, side.Dir, m.RunIDs...)

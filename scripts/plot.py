@@ -4,7 +4,7 @@
 The README's picture:
 
     python3 -m venv build/plotenv
-    build/plotenv/bin/pip install --requirement scripts/requirements-plot.txt
+    build/plotenv/bin/pip install --requirement scripts/requirements.txt
     build/tracer collect --gpu sim:A10 --endpoint sim --sizes 100,1000 --prompts 2 --seed 3 --warmup 0 --out build/picture
     build/plotenv/bin/python scripts/plot.py build/picture docs/images/trace.svg
 

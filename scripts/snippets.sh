@@ -30,4 +30,5 @@ if ! tracer collect --gpu sim:H200 --endpoint sim --sizes 50,100 --prompts 2 --w
 	cat trace.log >&2
 	exit 1
 fi
+cp -r "$root/datasets/sample" datasets/ # what the cookbook reads
 "$python" "$root/scripts/snippets.py" "$root"

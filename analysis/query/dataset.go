@@ -38,6 +38,8 @@ type Dataset struct {
 	db          *sqlx.DB
 	spill       string
 	uncommitted []string
+	missing     []string
+	tables      []Table
 }
 
 // Strings is a list of strings, for Select.
@@ -71,11 +73,12 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 		return nil, fmt.Errorf("starting DuckDB: %w", err)
 	}
 	spill := filepath.Join(os.TempDir(), "tracer-query-"+rand.Text()) // DuckDB makes it when it has to
-	d := &Dataset{db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, uncommitted: found.uncommitted}
+	d := &Dataset{db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, uncommitted: found.uncommitted, missing: found.missing, tables: found.told(root)}
 	d.db.Mapper = reflectx.NewMapper("json")
 	for _, statement := range append(found.views(runs), confine(root, spill)...) {
 		if _, err := d.db.ExecContext(ctx, statement); err != nil {
-			return nil, errors.Join(fmt.Errorf("opening dataset %s: %w", dir, err), d.Close())
+			reason, _, _ := strings.Cut(err.Error(), "\n") // the lines below it show the statement
+			return nil, errors.Join(fmt.Errorf("opening dataset %s: %s", dir, reason), d.Close())
 		}
 	}
 	return d, nil
@@ -103,6 +106,12 @@ func (d *Dataset) Close() error {
 // Uncommitted lists files that stand in the tables but in no manifest: of a run that is being published, or whose
 // publication broke off. They are not read. A dataset without manifests, a copy of its tables alone, is read whole.
 func (d *Dataset) Uncommitted() []string { return d.uncommitted }
+
+// Tables says what the dataset holds, table by table.
+func (d *Dataset) Tables() []Table { return d.tables }
+
+// Missing lists files that manifests list and that are gone.
+func (d *Dataset) Missing() []string { return d.missing }
 
 // Select runs a query and scans its rows into a slice of structs, by their json tags; pointers take NULL.
 func (d *Dataset) Select(ctx context.Context, rows any, query string, args ...any) error {

@@ -120,8 +120,43 @@ func TestFilesThatNoManifestListsAreLeftOut(t *testing.T) {
 	if got := csvOf(t, d, "SELECT count(*) AS n, any_value(run_id) AS run FROM samples"); got != "n,run\n100,one\n" {
 		t.Errorf("samples: %s", got)
 	}
-	if got := d.Uncommitted(); len(got) != 2 || !strings.Contains(got[0], "two-host") {
+	if got := d.Uncommitted(); len(got) != 2 || len(d.Missing()) != 0 || !strings.Contains(got[0], "two-host") {
 		t.Errorf("uncommitted: %q", got)
+	}
+}
+
+func TestWhatManifestsListAndIsGoneIsTold(t *testing.T) {
+	dir := t.TempDir()
+	writeRun(t, dir, "one")
+	writeRun(t, dir, "two")
+	if err := os.Remove(filepath.Join(dir, "runs", "one-host.parquet")); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir).Missing(); len(got) != 1 || got[0] != "runs/one-host.parquet" {
+		t.Errorf("missing: %q", got)
+	}
+	// A compaction's manifest says what took the place of which files.
+	merged, replaces := "runs/compact-1-000.parquet", `{"compaction": "1", "replaces": [{"path": "runs/one-host.parquet"}, {"path": "runs/two-host.parquet"}], "files": [{"path": "runs/compact-1-000.parquet"}]}`
+	if err := os.Link(filepath.Join(dir, "runs", "two-host.parquet"), filepath.Join(dir, merged)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "_tracer", "commits", "compact-1.json"), []byte(replaces), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, dir)
+	if got := csvOf(t, d, "SELECT run_id FROM runs"); got != "run_id\ntwo\n" || len(d.Missing()) != 0 || len(d.Uncommitted()) != 1 {
+		t.Errorf("after a compaction: runs %q, missing %q, left out %q", got, d.Missing(), d.Uncommitted())
+	}
+}
+
+func TestAFileThatIsNoParquetIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	writeRun(t, dir, "one")
+	if err := os.Truncate(filepath.Join(dir, "runs", "one-host.parquet"), 100); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "runs/one-host.parquet'") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%v, %v", d, err)
 	}
 }
 

@@ -25,3 +25,8 @@ func File(name string, columns ...string) string {
 	}
 	return grouping.ReplaceAllLiteralString(string(text), strings.Join(append(columns, ""), ", ")+"-- by")
 }
+
+// Bare is a file's query without its semicolon, for use within another.
+func Bare(name string, columns ...string) string {
+	return strings.TrimSuffix(strings.TrimSpace(File(name, columns...)), ";")
+}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -17,6 +18,7 @@ import (
 // table is one of the dataset's tables, and where its files stand.
 type table struct {
 	name   string
+	doc    string   // what a row is
 	keys   []string // of its partitions
 	schema *arrow.Schema
 	files  []string
@@ -25,24 +27,47 @@ type table struct {
 // tables are what a dataset may hold.
 type tables struct {
 	all         []table
-	uncommitted []string // relative to the dataset
+	uncommitted []string // relative to the dataset, as all that follow
+	missing     []string
+}
+
+// Table is one of the dataset's tables: what a row is, and the files that count, relative to the dataset.
+type Table struct {
+	Name, Doc string
+	Glob      string // that finds its files
+	Files     []string
+}
+
+// told are the tables as users are told of them.
+func (t *tables) told(root string) (all []Table) {
+	for _, one := range t.all {
+		public := Table{Name: one.name, Doc: one.doc, Glob: one.name + "/*.parquet"}
+		if len(one.keys) > 0 {
+			public.Glob = one.name + "/**/*.parquet"
+		}
+		for _, f := range one.files {
+			public.Files = append(public.Files, strings.TrimPrefix(f, root+string(filepath.Separator)))
+		}
+		all = append(all, public)
+	}
+	return all
 }
 
 // published finds the files that count: those that a manifest lists. Corpora have no manifest of their own, since runs share
 // them. Where there are no manifests at all, every file counts.
 func published(root string) (*tables, error) {
 	found := &tables{all: []table{
-		{name: schema.Samples.Name, keys: []string{"gpu", "llm", "stage"}, schema: schema.Samples.Schema()},
-		{name: schema.Requests.Name, keys: []string{"gpu", "llm"}, schema: schema.Requests.Schema()},
-		{name: schema.Folds.Name, schema: schema.Folds.Schema()},
-		{name: schema.Runs.Name, schema: schema.Runs.Schema()},
-		{name: schema.Prompts.Name, schema: schema.Prompts.Schema()},
+		{name: schema.Samples.Name, doc: schema.Samples.Doc, keys: []string{"gpu", "llm", "stage"}, schema: schema.Samples.Schema()},
+		{name: schema.Requests.Name, doc: schema.Requests.Doc, keys: []string{"gpu", "llm"}, schema: schema.Requests.Schema()},
+		{name: schema.Folds.Name, doc: schema.Folds.Doc, schema: schema.Folds.Schema()},
+		{name: schema.Runs.Name, doc: schema.Runs.Doc, schema: schema.Runs.Schema()},
+		{name: schema.Prompts.Name, doc: schema.Prompts.Doc, schema: schema.Prompts.Schema()},
 	}}
-	committed, err := manifests(root)
+	live, err := committed(root)
 	if err != nil {
 		return nil, err
 	}
-	there := false
+	there, seen := false, map[string]bool{}
 	for i := range found.all {
 		t := &found.all[i]
 		paths, err := parquetFiles(root, t.name)
@@ -54,7 +79,8 @@ func published(root string) (*tables, error) {
 		}
 		there = true
 		for _, path := range paths {
-			if committed == nil || committed[path] || t.name == schema.Prompts.Name {
+			seen[path] = true
+			if live == nil || live[path] || t.name == schema.Prompts.Name {
 				t.files = append(t.files, filepath.Join(root, path))
 			} else {
 				found.uncommitted = append(found.uncommitted, path)
@@ -64,34 +90,49 @@ func published(root string) (*tables, error) {
 	if !there {
 		return nil, fmt.Errorf("%w: there is no folder samples, requests, folds, runs or prompts in it", ErrNoDataset)
 	}
+	for path := range live {
+		if !seen[path] && strings.HasSuffix(path, ".parquet") {
+			found.missing = append(found.missing, path)
+		}
+	}
+	slices.Sort(found.missing)
 	return found, nil
 }
 
-// manifests is the set of paths that they list; nil where there are none.
-func manifests(root string) (map[string]bool, error) {
-	paths, err := filepath.Glob(filepath.Join(escape(filepath.Join(root, "_tracer", "commits")), "*.json"))
+// Manifests lists a dataset's manifests, relative to it.
+func Manifests(root string) ([]string, error) {
+	return fs.Glob(os.DirFS(root), "_tracer/commits/*.json")
+}
+
+// committed is the set of files that manifests list, less those that compactions replaced; nil where there are no manifests.
+func committed(root string) (map[string]bool, error) {
+	paths, err := Manifests(root)
 	if err != nil || len(paths) == 0 {
 		return nil, err
 	}
-	listed := map[string]bool{}
+	live, replaced := map[string]bool{}, []string{}
 	for _, path := range paths {
-		body, err := os.ReadFile(path)
+		body, err := os.ReadFile(filepath.Join(root, path))
 		if err != nil {
 			return nil, err
 		}
 		var manifest struct {
-			Files []struct {
-				Path string `json:"path"`
-			} `json:"files"`
+			Files, Replaces []struct{ Path string }
 		}
 		if err := json.Unmarshal(body, &manifest); err != nil {
 			return nil, fmt.Errorf("reading the manifest %s: %w", path, err)
 		}
 		for _, f := range manifest.Files {
-			listed[f.Path] = true
+			live[f.Path] = true
+		}
+		for _, f := range manifest.Replaces {
+			replaced = append(replaced, f.Path)
 		}
 	}
-	return listed, nil
+	for _, path := range replaced {
+		delete(live, path)
+	}
+	return live, nil
 }
 
 // parquetFiles lists a table's files, relative to the dataset, in their order.

@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
-	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/analysis/query"
@@ -52,13 +49,11 @@ func (c *compareCommand) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	measuredA, err := measure(ctx, a)
+	measuredA, err := t.measure(a)
 	if err != nil {
 		return err
 	}
-	measuredB, err := measure(ctx, b)
+	measuredB, err := t.measure(b)
 	if err != nil {
 		return err
 	}
@@ -85,10 +80,14 @@ func side(flag, text, dir string) (analysis.Side, error) {
 	return s, nil
 }
 
-func measure(ctx context.Context, s analysis.Side) (analysis.Measured, error) {
-	m, err := analysis.Measure(ctx, s)
-	if errors.Is(err, analysis.ErrNothingSelected) || errors.Is(err, query.ErrNoDataset) {
-		return m, &codedError{exitUsage, err}
+// measure reads one of the two.
+func (t *terminal) measure(s analysis.Side) (m analysis.Measured, err error) {
+	err = t.withDataset(s.Dir, func(ctx context.Context, d *query.Dataset) error {
+		m, err = analysis.Measure(ctx, d, s)
+		return err
+	})
+	if errors.Is(err, analysis.ErrNothingSelected) {
+		err = &codedError{exitUsage, err}
 	}
 	return m, err
 }

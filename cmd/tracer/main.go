@@ -57,6 +57,7 @@ type commands struct {
 	Summary   summaryCommand   `cmd:"" help:"Sum a dataset up: power by stage, latency and energy by workload and size."`
 	Compare   compareCommand   `cmd:"" help:"Hold two runs, boards or models against each other: ratios with intervals."`
 	Query     queryCommand     `cmd:"" help:"Ask a dataset in SQL."`
+	Card      cardCommand      `cmd:"" help:"Write the README of a dataset: what is in it, how it was measured, limits, checksums."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
 	Report    reportCommand    `cmd:"" help:"Write a dataset as one page for a browser: figures and tables, offline."`
 	Plot      plotCommand      `cmd:"" help:"Draw the figures of a paper from a dataset: SVG, PDF, PNG."`

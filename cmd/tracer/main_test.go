@@ -23,7 +23,9 @@ func TestCommandLine(t *testing.T) {
 			e.Setenv("LD_LIBRARY_PATH", "") // no driver here, nor its fake
 			tokenizers, err := filepath.Abs("../../internal/tokens/testdata")
 			e.Setenv("TOKENIZERS", tokenizers)
-			return err
+			sample, sampleErr := filepath.Abs("../../datasets/sample")
+			e.Setenv("SAMPLE", sample)
+			return errors.Join(err, sampleErr)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})

@@ -85,9 +85,9 @@ func (t *terminal) printRuns(dir string, s *analysis.Summary) {
 			parts = append(parts, fmt.Sprintf("%d %s", n, status))
 		}
 	}
-	fmt.Fprintf(t.out, "%s: runs: %d (%s), boards: %d", dir, len(s.Runs), strings.Join(parts, ", "), len(boards))
+	fmt.Fprintf(t.out, "%s: runs: %d", dir, len(s.Runs))
 	if n := len(s.Runs); n > 0 {
-		fmt.Fprintf(t.out, ", %s to %s", s.Runs[0].Start.UTC().Format("2006-01-02 15:04"), s.Runs[n-1].End.UTC().Format("2006-01-02 15:04 UTC"))
+		fmt.Fprintf(t.out, " (%s), boards: %d, %s to %s", strings.Join(parts, ", "), len(boards), s.Runs[0].Start.UTC().Format("2006-01-02 15:04"), s.Runs[n-1].End.UTC().Format("2006-01-02 15:04 UTC"))
 	}
 	fmt.Fprintln(t.out)
 	switch n := s.Simulated(); {
