@@ -34,13 +34,15 @@ func TestASoundDatasetHasNoFindings(t *testing.T) {
 	}
 }
 
-// damages are what may befall a dataset, what is said of it, and the runs that repair leaves.
-var damages = []struct {
+type kindOfDamage struct {
 	name string
 	do   func(t *testing.T, dir string)
 	says []string // of one finding each
 	left string
-}{
+}
+
+// damages are what may befall a dataset, what is said of it, and the runs that repair leaves.
+var damages = []kindOfDamage{
 	{"a flipped byte in a page", flip(decodes + "beta-*.parquet"), []string{"contents are not those that were committed"}, "alpha failing overlapping"},
 	{"a truncated file", truncate(decodes + "beta-*.parquet"), []string{"were committed"}, "alpha failing overlapping"},
 	{"a file that is gone", remove(decodes + "beta-*.parquet"), []string{"it is missing, but a manifest names it"}, "alpha failing overlapping"},
@@ -77,7 +79,7 @@ var damages = []struct {
 	{"a row that is there twice", rows(decodes+"beta-*.parquet", func(all []row) []row { return slices.Insert(all, 4, all[3]) }), []string{"does not come after"}, "alpha failing overlapping"},
 	{"another label in the same file", cell(decodes+"beta-*.parquet", 3, "inference_stage", "prefill"), []string{"belongs under stage=prefill"}, "alpha failing overlapping"},
 	{"a row in two stages' files", asIdle(decodes+"beta-*.parquet", 0), []string{"has two rows at monotonic_ns"}, "alpha failing overlapping"},
-	{"a row that is gone", rows(decodes+"beta-*.parquet", func(all []row) []row { return slices.Delete(all, 5, 6) }), []string{"0 dropped, but samples has"}, "alpha failing overlapping"},
+	{"a row that is gone", rows(decodes+"beta-*.parquet", func(all []row) []row { return slices.Delete(all, 5, 6) }), []string{"0 dropped and 0 unlabelled, but samples has"}, "alpha failing overlapping"},
 	{"a timestamp of another clock", rows(decodes+"beta-*.parquet", func(all []row) []row { all[5]["timestamp"] = all[6]["timestamp"]; return all }), []string{"are not of one clock"}, "alpha failing overlapping"},
 
 	{"a request that is gone", rows(requestFiles+"beta-*.parquet", func(all []row) []row { return slices.Delete(all, 2, 3) }), []string{"by the requests the board was in idle"}, "alpha failing overlapping"},
@@ -119,11 +121,56 @@ var damages = []struct {
 	{"a required column that is gone", drop("gpu_index"), []string{"column gpu_index is missing"}, "alpha failing overlapping"},
 }
 
+// troubles are damages to what says that boards or host were in trouble.
+var troubles = []kindOfDamage{
+	{"a reason code dropped: gap", dropCode("troubled", "gap"), []string{"disagree about the reason code gap"}, "loaded plain"},
+	{"a reason code dropped: throttled", dropCode("troubled", "throttled"), []string{"disagree about the reason code throttled"}, "loaded plain"},
+	{"a reason code dropped: clock_step", dropCode("troubled", "clock_step"), []string{"disagree about the reason code clock_step"}, "loaded plain"},
+	{"a reason code dropped: foreign_load", dropCode("loaded", "foreign_load"), []string{"disagree about the reason code foreign_load"}, "plain troubled"},
+	{"a reason code added: gap", addCode("plain", "gap"), []string{"request plain-000003: its reason codes and what befell its boards disagree about the reason code gap"}, "loaded troubled"},
+	{"a reason code added: throttled", addCode("plain", "throttled"), []string{"disagree about the reason code throttled"}, "loaded troubled"},
+	{"a reason code added: clock_step", addCode("plain", "clock_step"), []string{"disagree about the reason code clock_step"}, "loaded troubled"},
+	{"a reason code added: foreign_load", addCode("plain", "foreign_load"), []string{"disagree about the reason code foreign_load"}, "loaded troubled"},
+	{"reasons of the clocks, of a request", cell(requestFiles+"troubled-*.parquet", 5, "throttle_reasons", 0x40), []string{"request troubled-000006: throttle_reasons is 0x40, the readings give 0x8"}, "loaded plain"},
+	{"reasons of the clocks, of no request", cell(requestFiles+"troubled-*.parquet", 5, "throttle_reasons", nil), []string{"throttle_reasons is NULL, the readings give 0x8"}, "loaded plain"},
+	{"a gap that is gone", cell("runs/troubled-*.parquet", 1, "gaps", []string{}), []string{"disagree about the reason code gap"}, "loaded plain"},
+	{"a gap that is none", cell("runs/plain-*.parquet", 0, "gaps", []string{"from_monotonic_ns=0 to_monotonic_ns=9000000000000000 why=lost"}), []string{"lies within a gap of its board"}, "loaded troubled"},
+	{"a gap that says nothing", cell("runs/plain-*.parquet", 0, "gaps", []string{"for a while"}), []string{`gaps: reading "for a while"`}, "loaded troubled"},
+	{"a time without rows", silent, []string{"the board has no rows for too long before"}, "loaded troubled"},
+	{"a clock step that is gone", rows("runs/troubled-*.parquet", func(all []row) []row {
+		for _, r := range all {
+			r["clock_steps"] = []string{}
+		}
+		return all
+	}), []string{"disagree about the reason code clock_step"}, "loaded plain"},
+	{"readings that nobody could label", cell("runs/plain-*.parquet", 0, "readings_unlabelled", 3), []string{"0 dropped and 3 unlabelled, but samples has"}, "loaded troubled"},
+}
+
+func TestATroubledDatasetIsSound(t *testing.T) {
+	dir := copyOf(t, troubled)
+	clean(t, dir)
+	var codes []string
+	for _, r := range read(t, one(t, dir, requestFiles+"troubled-*.parquet")) {
+		codes = append(codes, fmt.Sprint(r["invalid_reasons"]))
+	}
+	if want := []string{"[]", "[]", "[]", "[gap]", "[]", "[throttled]", "[]", "[clock_step]"}; !slices.Equal(codes, want) {
+		t.Errorf("codes %v, want %v", codes, want)
+	}
+}
+
 func TestEveryDamageIsFoundAndSetAsideWithoutLoss(t *testing.T) {
-	for _, d := range damages {
+	damaged(t, sound, damages)
+}
+
+func TestEveryTroubleIsRecomputed(t *testing.T) {
+	damaged(t, troubled, troubles)
+}
+
+func damaged(t *testing.T, dataset func() (string, error), list []kindOfDamage) {
+	for _, d := range list {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			dir := soundCopy(t)
+			dir := copyOf(t, dataset)
 			d.do(t, dir)
 			before := contents(t, dir)
 			r, err := Dataset(t.Context(), dir)
@@ -151,6 +198,17 @@ func TestEveryDamageIsFoundAndSetAsideWithoutLoss(t *testing.T) {
 			}
 		})
 	}
+}
+
+// silent takes 1.2 s of a run's idle rows away, and has its counts agree.
+func silent(t *testing.T, dir string) {
+	const away = 60
+	rewrite(t, dir, one(t, dir, leaf+"stage=idle/plain-*.parquet"), func(all []row) []row { return slices.Delete(all, 5, 5+away) })
+	rewrite(t, dir, one(t, dir, "runs/plain-*.parquet"), func(all []row) []row {
+		n, _ := all[0]["readings"].(json.Number).Int64()
+		all[0]["readings"] = n - away
+		return all
+	})
 }
 
 type damage func(t *testing.T, dir string)
