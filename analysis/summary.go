@@ -111,7 +111,11 @@ type SizeLine struct {
 }
 
 // Summarize reads one run back, board by board.
-func (d Dataset) Summarize(ctx context.Context, runID string) (s *Summary, err error) {
+func (d Dataset) Summarize(ctx context.Context, runID string) (*Summary, error) {
+	return again(func() (*Summary, error) { return d.summarize(ctx, runID) })
+}
+
+func (d Dataset) summarize(ctx context.Context, runID string) (s *Summary, err error) {
 	open, err := query.Open(ctx, d.Dir, runID)
 	if err != nil {
 		return nil, err
