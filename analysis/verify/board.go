@@ -162,7 +162,7 @@ func (c *check) checkBoard(ctx context.Context, r *run, uuid string, sections []
 		b.power.baselineNS = r.requests[0].start
 	}
 	b.held = held{requests: r.requests, reasons: make([]schema.Opt[int64], len(r.requests))}
-	b.idle.untilNS, b.gaps = b.power.baselineNS, r.gapsOf(uuid)
+	b.idle.untilNS, b.gaps, b.still = b.power.baselineNS, r.gapsOf(uuid), r.stillOf(uuid)
 	rows := int64(0)
 	err := merged(ctx, c.root, r.name, uuid, sections, func(l *lane) {
 		if b.path != l.file {
@@ -182,12 +182,13 @@ func (c *check) checkBoard(ctx context.Context, r *run, uuid string, sections []
 			c.spoil(*f)
 		}
 	}
+	b.still.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r.seen == nil {
 		r.seen = map[string]seen{}
 	}
-	r.seen[uuid] = seen{rows: rows, power: b.power, held: b.held.end(), foreign: b.idle.foreign()}
+	r.seen[uuid] = seen{rows: rows, power: b.power, held: b.held.end(), foreign: b.idle.foreign(), stuck: b.still.stuck}
 	return nil
 }
 
@@ -201,6 +202,7 @@ func (b *board) judge(l *lane) {
 	b.power.add(l.ns, optional(a.power, i), optional(a.counter, i))
 	b.held.add(l.ns, optional(a.throttle, i))
 	b.idle.add(l.ns, optional(a.utilisation, i))
+	b.still.add(l.ns, optional(a.power, i), optional(a.utilisation, i), optional(a.counter, i))
 	switch within, silent := b.gaps.add(l.ns); {
 	case within:
 		b.bad("gap", "monotonic_ns %d lies within a gap of its board, by runs", l.ns)

@@ -9,9 +9,10 @@ import (
 
 // conduct is what one board's rows say against them, besides power.
 type conduct struct {
-	held held
-	idle idle
-	gaps gaps
+	held  held
+	idle  idle
+	gaps  gaps
+	still still
 }
 
 // held gathers, request by request, why clocks were held down: from the last reading before the request to the first
@@ -89,6 +90,16 @@ func (g *gaps) add(ns int64) (within, silent bool) {
 	silent = g.silence > 0 && g.lastNS != 0 && ns-g.lastNS > g.silence && !covered
 	g.lastNS = ns
 	return within, silent
+}
+
+// stillOf is what a board's power sensor is judged by.
+func (r *run) stillOf(uuid string) (s still) {
+	for i := range r.boards {
+		if b := &r.boards[i]; b.uuid == uuid {
+			s.periodS, s.counter = b.sensorS, b.scope != schema.PowerScopeModule
+		}
+	}
+	return s
 }
 
 // gapsOf are those that runs says a board has, and how long it may be silent without.

@@ -52,6 +52,7 @@ var troubled = sync.OnceValues(func() (dir string, err error) {
 	for i, r := range []rehearsal.Run{
 		{ID: "loaded", Boards: 1, Requests: 4, Busy: true},
 		{ID: "plain", Boards: 1, Requests: 4},
+		{ID: "still", Boards: 1, Requests: 8, Stuck: true},
 		{ID: "troubled", Boards: 2, Requests: 8, Troubles: true},
 	} {
 		r.Period, r.Start = 20*time.Millisecond, time.Duration(i+1)*time.Hour

@@ -33,6 +33,7 @@ type boardRow struct {
 	codes                      []string
 	unlabelled                 int64
 	period                     time.Duration // the longest that instant power was read at
+	sensorS                    float64
 	gaps                       []schema.Gap
 	steps                      []schema.ClockStep
 }
@@ -43,6 +44,7 @@ type seen struct {
 	power   power
 	held    []schema.Opt[int64] // throttle_reasons by request
 	foreign bool
+	stuck   bool
 }
 
 // run is everything about one run.

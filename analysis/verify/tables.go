@@ -57,6 +57,7 @@ func (t *runRows) batch(r arrow.Record) {
 			countedJ: f64("energy_counted_j"), estimatedJ: f64("energy_estimated_j"), closure: f64("energy_closure_pct"), misfit: f64("energy_misfit"),
 			valid: column[*array.Boolean](r, "valid").Value(i), codes: list(column[*array.List](r, "invalid_reasons"), i),
 		}
+		b.sensorS = f64("sensor_period_s").V
 		b.unlabelled, b.period = i64("readings_unlabelled"), seconds(f64("period_planned_s").V)
 		t.befell(&b, r, i)
 		for _, n := range outcomes {
