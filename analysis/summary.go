@@ -55,8 +55,8 @@ type RunLine struct {
 	Start     time.Time     `json:"start_timestamp"`
 	End       time.Time     `json:"end_timestamp"`
 	Readings  int64         `json:"readings"`
-	Dropped   int64         `json:"readings_dropped"`
-	Missed    int64         `json:"ticks_missed"`
+	Dropped   *int64        `json:"readings_dropped"` // nil, as all that the sampler tells at its end, where the run was recovered
+	Missed    *int64        `json:"ticks_missed"`
 	GainError float64       `json:"sensor_gain_error"`
 }
 

@@ -86,7 +86,7 @@ func (c *crashed) drive(want map[string]int) {
 
 // verify has tracer verify what came of it all: some were killed before they had begun, and what they left is set aside.
 func (c *crashed) verify() {
-	for _, flag := range []string{"--repair", "--strict"} {
+	for _, flag := range []string{"--json", "--repair", "--strict"} {
 		out, err := exec.Command(program(c.T), "verify", flag, c.dir).CombinedOutput()
 		if err != nil || strings.Contains(string(out), "error: ") {
 			c.Errorf("tracer verify %s: %v\n%s", flag, err, out)

@@ -184,6 +184,11 @@ func (l *load) record(dir string) error {
 	var failed error
 	collector.Go(func() { failed = p.Collect(done, func(error) {}) })
 	sampling := l.read(boards, readings)
+	for i := range sampling {
+		if l.Troubles {
+			sampling[i].ClockSteps = []schema.ClockStep{{FromNS: l.spans[7].StartNS + 100*ms, ToNS: l.spans[7].StartNS + 110*ms, Step: time.Second}}
+		}
+	}
 	close(done)
 	collector.Wait()
 	if failed != nil {
@@ -258,11 +263,6 @@ func (l *load) read(boards []schema.Board, to *ring.SPSC[schema.Reading]) []sche
 			sampling[i].Readings++
 		}
 		slot++
-	}
-	if l.Troubles {
-		for i := range boards {
-			sampling[i].ClockSteps = []schema.ClockStep{{FromNS: l.spans[7].StartNS + 100*ms, ToNS: l.spans[7].StartNS + 110*ms, Step: time.Second}}
-		}
 	}
 	return sampling
 }
