@@ -7,8 +7,12 @@ import (
 	"github.com/llm-tracer/tracer/sampler"
 )
 
-// tellFaults says where boards have no rows, and what else their numbers lack.
+// tellFaults says where boards have no rows, and what else their numbers lack. Of a run that could not go on recording
+// only runs tells.
 func (t *trace) tellFaults() {
+	if len(t.sampling) == 0 {
+		return
+	}
 	const most = 5
 	since := func(ns int64) float64 { return float64(ns-t.record.Start.MonotonicNS) / 1e9 }
 	for i, b := range t.boards.facts() {
