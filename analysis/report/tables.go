@@ -8,7 +8,7 @@ type Objection struct{ RunID, Label, What string }
 // Against lists faults, gaps, and requests that are not valid, by reason.
 func (m *Model) Against() []Objection {
 	var all []Objection
-	for i, r := range m.Runs {
+	for i, r := range m.Listed() {
 		object := func(that bool, format string, args ...any) {
 			if that {
 				all = append(all, Objection{r.RunID, r.Label, fmt.Sprintf(format, args...)})
