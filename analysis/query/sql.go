@@ -27,6 +27,6 @@ func File(name string, columns ...string) string {
 }
 
 // Bare is a file's query without its semicolon, for use within another.
-func Bare(name string, columns ...string) string {
-	return strings.TrimSuffix(strings.TrimSpace(File(name, columns...)), ";")
+func Bare(name string) string {
+	return strings.TrimSuffix(strings.TrimSpace(File(name)), ";")
 }

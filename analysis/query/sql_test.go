@@ -21,7 +21,7 @@ func TestEveryFileRuns(t *testing.T) {
 			csvOf(t, d, text)
 		}
 	}
-	if got := csvOf(t, d, "SELECT seconds, rows, power_updates, p95_power_w FROM ("+strings.TrimSuffix(strings.TrimSpace(File("stages")), ";")+")"); !strings.HasSuffix(got, "\n1.0,100,0,94.0\n") {
+	if got := csvOf(t, d, "SELECT seconds, rows, power_updates, p95_power_w FROM ("+Bare("stages")+")"); !strings.HasSuffix(got, "\n1.0,100,0,94.0\n") {
 		t.Errorf("100 readings of 0 to 99 W, every 10 ms: %s", got)
 	}
 }
@@ -67,7 +67,7 @@ func TestEnergiesOfBoardsAndRunsAddUp(t *testing.T) {
 		}
 		var got string
 		err := db.QueryRowContext(t.Context(), "SELECT coalesce(string_agg(concat_ws(',', round(energy_j, 2), round(energy_j_half_interval, 2), coalesce(round(scatter, 2)::VARCHAR, 'NULL'), requests, runs), ' '), '') FROM ("+
-			strings.TrimSuffix(strings.TrimSpace(File("energies")), ";")+")").Scan(&got)
+			Bare("energies")+")").Scan(&got)
 		if err != nil || got != c.want {
 			t.Errorf("%s: got %s, want %s; %v", c.name, got, c.want, err)
 		}
