@@ -97,11 +97,11 @@ func distribution(m *report.Model, board report.Run, stage string, right float64
 	return append(drawn, texts(small, draw.XRight, plotter.XYLabels{XYs: plotter.XYs{{X: right, Y: 1.12}}, Labels: []string{said}}))
 }
 
-// split is the shares of prefill and decode in the energy of one request of each kind, of several runs the last.
+// split is the shares of prefill and decode in the energy of one request of each kind.
 func split(m *report.Model) []figure {
 	var kinds []string
 	var servings []int
-	for _, f := range m.Folds {
+	for _, f := range m.Energies {
 		if kind := kindOf(f); !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
@@ -140,12 +140,12 @@ func split(m *report.Model) []figure {
 	return []figure{f}
 }
 
-func kindOf(f report.Fold) string { return fmt.Sprintf("%s %d", f.Workload, f.Target) }
+func kindOf(f report.Energy) string { return fmt.Sprintf("%s %d", f.Workload, f.Target) }
 
 // stacked is the bar of one kind, with the whole energy beside it.
 func stacked(m *report.Model, serving int, kind string, row float64) []plot.Plotter {
-	parts := map[string]report.Fold{}
-	for _, f := range m.Folds {
+	parts := map[string]report.Energy{}
+	for _, f := range m.Energies {
 		if f.Serving == serving && kindOf(f) == kind {
 			parts[f.Stage] = f
 		}
@@ -161,7 +161,7 @@ func stacked(m *report.Model, serving int, kind string, row float64) []plot.Plot
 		f := parts[stage]
 		share := map[string]float64{"prefill": 1, "decode": 0.4}[stage]
 		bar := rectangle(x, x+100*f.J/total, row-0.38, row+0.38, pale(colour, share))
-		if f.Resolved == 0 {
+		if !f.Seen {
 			bar.Color = pale(colour, 0.5*share)
 			bar.LineStyle = lineStyle(colour, 0.6)
 			bar.Dashes = []vg.Length{2, 1.5}

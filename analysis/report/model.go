@@ -13,7 +13,7 @@ type Model struct {
 	BinW      float64    `json:"bin_w"` // width of a bin of Powers
 	Powers    []Power    `json:"powers"`
 	Sizes     []Size     `json:"sizes"`
-	Folds     []Fold     `json:"folds"`
+	Energies  []Energy   `json:"energies"`
 	Timelines []Timeline `json:"timelines"`
 	Undrawn   int        `json:"undrawn"` // runs and boards that have no timeline, for want of room
 	CloseUps  []CloseUp  `json:"closeups"`
@@ -21,9 +21,8 @@ type Model struct {
 	Summary *analysis.Summary `json:"-"` // the tables'
 }
 
-// Serving is the boards that served a model together, mostly one: what requests are compared by.
+// Serving is a kind of board, or kinds that served together, and the model: what requests are compared by.
 type Serving struct {
-	Boards string `json:"boards"` // UUIDs
 	Label  string `json:"label"`
 	LLM    string `json:"llm"`
 	Colour int    `json:"colour"` // the same for the same boards
@@ -39,7 +38,6 @@ type Run struct {
 	LLM             string   `json:"llm_name"`
 	Simulated       bool     `json:"simulated"`
 	Status          string   `json:"status"`
-	Boards          string   `json:"boards"`
 	Served          string   `json:"served"`  // names of its boards, as requests have them
 	Serving         int      `json:"serving"` // index into Servings
 	Label           string   `json:"label"`   // of the board
@@ -124,7 +122,7 @@ type Power struct {
 
 // Size is the latencies of one workload and size.
 type Size struct {
-	Boards       string   `json:"boards"`
+	GPU          string   `json:"gpu_name"`
 	LLM          string   `json:"llm_name"`
 	Serving      int      `json:"serving"`
 	Workload     string   `json:"workload"`
@@ -142,20 +140,16 @@ type Size struct {
 	TPOTHi       *float64 `json:"tpot_hi_s"`
 }
 
-// Fold is the energy of one request's stage in one run, with its 95 % interval.
-type Fold struct {
-	RunID        string   `json:"run_id"`
-	Host         string   `json:"host"`
-	LLM          string   `json:"llm_name"`
+// Energy is that of one request's stage, of all runs together, with its 95 % interval.
+type Energy struct {
 	Serving      int      `json:"serving"`
 	Workload     string   `json:"workload"`
 	Target       int32    `json:"target_tokens"`
 	Stage        string   `json:"stage"`
-	Requests     int32    `json:"requests"`
-	Resolved     int32    `json:"resolved"` // requests in which the sensor saw the stage alone
+	Requests     int      `json:"requests"`
+	Seen         bool     `json:"seen"` // the sensor saw the stage alone in some of them
 	J            float64  `json:"energy_j"`
-	JLo          float64  `json:"energy_j_lo"`
-	JHi          float64  `json:"energy_j_hi"`
+	Half         float64  `json:"energy_j_half_interval"`
 	InputTokens  *float64 `json:"input_tokens"`
 	OutputTokens *float64 `json:"output_tokens"`
 }

@@ -1,7 +1,6 @@
 -- One row per run and board, with the instant that figures count from: the first request that was no warm-up.
 SELECT
     r.run_id, r.host, r.gpu_uuid, r.gpu_index, r.gpu_name, r.llm_name, r.simulated, r.status,
-    array_to_string(list(r.gpu_uuid) OVER (PARTITION BY r.run_id, r.host ORDER BY r.gpu_uuid ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING), '+') AS boards,
     (SELECT string_agg(DISTINCT same.gpu_name, '+' ORDER BY same.gpu_name) FROM runs AS same WHERE same.run_id = r.run_id AND same.host = r.host) AS served,
     r.server, r.engine_version, r.concurrency, r.driver_version, r.cuda_version, r.cpu, r.kernel, r.tracer_version,
     strftime(r.start_timestamp AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M') AS started,
