@@ -33,6 +33,7 @@ var hostFaults = []fault{
 	{"disk full, and still so at the commit", byTmpfs, "exit 1; once there is room tracer recover publishes everything", diskFullToTheEnd},
 	{"disk full before the start", byTmpfs, "exit 4, names the folder and the mend", diskFullAtFirst},
 	{"read-only folder", "a read-only tmpfs", "exit 4, names the folder and the mend", readOnly},
+	{"the journal cannot be written any more (EIO)", byStrace, "the run stops; what was journalled is committed as recovered; exit 3", brokenDisk},
 	{"slow disk", byStrace, "told early; nothing is dropped; journal_sync_max_s in runs", slowDisk},
 	{"too few open files allowed", byKernel, "exit 4, names the limit and the mend", fewFiles},
 	{"two tracers in one folder", byKernel, "both are committed; the same run id is refused with exit 5", twoTracers},
@@ -94,13 +95,10 @@ func holds(t *testing.T, got int, said string, code int, words ...string) {
 	}
 }
 
-// tracer runs to its end.
-func tracer(t *testing.T, code int, args []string, words ...string) {
+// ends runs tracer, which is to end with a code and to say some words.
+func ends(t *testing.T, code int, args []string, words ...string) {
 	t.Helper()
-	cmd := exec.Command(program(t), args...)
-	cmd.Env = environ()
-	out, _ := cmd.CombinedOutput() // the code tells
-	holds(t, cmd.ProcessState.ExitCode(), string(out), code, words...)
+	holds(t, code, tracer(t, code, args...), code, words...)
 }
 
 func of(t *testing.T, args []string) []string { return append([]string{program(t)}, args...) }
@@ -108,10 +106,10 @@ func of(t *testing.T, args []string) []string { return append([]string{program(t
 // committed is the manifest of a run.
 func committed(t *testing.T, dir, run string) store.Manifest {
 	t.Helper()
-	runs, err := store.Manifests(dir)
+	runs := manifests(t, dir)
 	i := slices.IndexFunc(runs, func(m store.Manifest) bool { return m.RunID == run })
-	if err != nil || i < 0 {
-		t.Fatalf("run %s is not committed: %v", run, err)
+	if i < 0 {
+		t.Fatalf("run %s is not committed", run)
 	}
 	for _, f := range runs[i].Files {
 		if rows := rowsIn(t, filepath.Join(dir, f.Path)); rows != f.Rows {
@@ -126,24 +124,24 @@ func killedThenResumed(t *testing.T) {
 	s := start(t, dir, "one", of(t, shortRun(dir, "one", "--repeat", "4")))
 	_ = s.Process.Kill()
 	s.ends(t, -1)
-	tracer(t, exitUsage, []string{"collect", "--resume", "one", "--out", dir, "--sizes", "10"}, `--sizes 10: run one was started with "10,20"; leave it out`)
-	tracer(t, exitOK, shortRun(dir, "two"), `run two, complete`)
-	tracer(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one goes on as one.2: \d+ of 48 requests are left`, `run one.2, complete`)
+	ends(t, exitUsage, []string{"collect", "--resume", "one", "--out", dir, "--sizes", "10"}, `--sizes 10: run one was started with "10,20"; leave it out`)
+	ends(t, exitOK, shortRun(dir, "two"), `run two, complete`)
+	ends(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one goes on as one.2: \d+ of 48 requests are left`, `run one.2, complete`)
 	if n := len(sendings(t, dir, "one")); n != 48 {
 		t.Errorf("%d requests", n)
 	}
-	tracer(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one is complete`)
-	tracer(t, exitOK, []string{"collect", "--resume", "one.2", "--out", dir}, `run one is complete`)
+	ends(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one is complete`)
+	ends(t, exitOK, []string{"collect", "--resume", "one.2", "--out", dir}, `run one is complete`)
 	if m := committed(t, dir, "one"); m.Status != schema.StatusRecovered {
 		t.Errorf("status %s", m.Status)
 	}
 	if m := committed(t, dir, "one.2"); m.Continues != "one" {
 		t.Errorf("continues %q", m.Continues)
 	}
-	tracer(t, exitUsage, []string{"collect", "--resume", "none", "--out", dir}, `there is no run of that name`)
-	tracer(t, exitUsage, []string{"collect", "--resume", "one", "--run-id", "x", "--out", dir}, `--run-id with --resume`)
-	tracer(t, exitOK, []string{"recover", "--out", dir}, `nothing to recover`)
-	tracer(t, exitUsage, []string{"recover", "--out", dir, "one"}, `no journal`)
+	ends(t, exitUsage, []string{"collect", "--resume", "none", "--out", dir}, `no run of that name is published`)
+	ends(t, exitUsage, []string{"collect", "--resume", "one", "--run-id", "x", "--out", dir}, `--run-id with --resume`)
+	ends(t, exitOK, []string{"recover", "--out", dir}, `nothing to recover`)
+	ends(t, exitUsage, []string{"recover", "--out", dir, "one"}, `no journal`)
 }
 
 func stoppedBySignal(t *testing.T) {
@@ -155,7 +153,7 @@ func stoppedBySignal(t *testing.T) {
 		if m := committed(t, dir, run); m.Status != schema.StatusInterrupted {
 			t.Errorf("status %s", m.Status)
 		}
-		tracer(t, exitOK, []string{"collect", "--resume", run, "--out", dir, "--dry-run"}, `of 1200 requests are left`)
+		ends(t, exitOK, []string{"collect", "--resume", run, "--out", dir, "--dry-run"}, `of 1200 requests are left`)
 	}
 }
 
@@ -172,7 +170,7 @@ func abortedBySignal(t *testing.T) {
 			continue
 		}
 		holds(t, s.ProcessState.ExitCode(), s.said.String(), exitFailure, `aborted; nothing is published yet: tracer recover --out \S+ `+run)
-		tracer(t, exitOK, []string{"recover", "--out", dir, run}, `run `+run+`\S* is published, recovered`)
+		ends(t, exitOK, []string{"recover", "--out", dir, run}, `run `+run+`\S* is published, recovered`)
 		committed(t, dir, run)
 		return
 	}
@@ -252,6 +250,17 @@ func slowDisk(t *testing.T) {
 	s.ends(t, exitOK, `note: the disk is slow: an fsync of the journal took 1`, `"readings_dropped": 0`, `"status": "complete"`)
 }
 
+func brokenDisk(t *testing.T) {
+	dir := inMemory(t)
+	args := traced(t, "pwrite64:error=EIO:when=40+", longRun(dir, "one"))
+	cmd := exec.Command(args[0], args[1:]...)
+	out, _ := cmd.CombinedOutput() // the code tells
+	holds(t, cmd.ProcessState.ExitCode(), string(out), exitPartial, `input/output error`, `run one, recovered`, `what its journal holds is committed`)
+	if m := committed(t, dir, "one"); m.Status != schema.StatusRecovered {
+		t.Errorf("status %s", m.Status)
+	}
+}
+
 func fewFiles(t *testing.T) {
 	dir := inMemory(t)
 	for limit, code := range map[string]int{"16": exitEnvironment, "24": exitOK} {
@@ -267,16 +276,16 @@ func fewFiles(t *testing.T) {
 func twoTracers(t *testing.T) {
 	dir := inMemory(t)
 	first := start(t, dir, "one", of(t, shortRun(dir, "one", "--repeat", "4")))
-	tracer(t, exitConflict, shortRun(dir, "one"), `run id is taken: \S+ is being written`)
-	tracer(t, exitConflict, []string{"recover", "--out", dir, "one"}, `another process is writing or recovering the journal`)
-	tracer(t, exitConflict, []string{"collect", "--out", dir, "--resume", "one"}, `another process is writing or recovering the journal`)
-	tracer(t, exitOK, []string{"recover", "--out", dir}, `run one\S* is being written; it is left alone`, `nothing to recover`)
-	tracer(t, exitOK, shortRun(dir, "two"), `run two, complete`)
+	ends(t, exitConflict, shortRun(dir, "one"), `run id is taken: \S+ is being written`)
+	ends(t, exitConflict, []string{"recover", "--out", dir, "one"}, `another process is writing or recovering the journal`)
+	ends(t, exitConflict, []string{"collect", "--out", dir, "--resume", "one"}, `another process is writing or recovering the journal`)
+	ends(t, exitOK, []string{"recover", "--out", dir}, `run one\S* is being written; it is left alone`, `nothing to recover`)
+	ends(t, exitOK, shortRun(dir, "two"), `run two, complete`)
 	first.ends(t, exitOK, `run one, complete`)
 	for _, run := range []string{"one", "two"} {
 		committed(t, dir, run)
 	}
-	tracer(t, exitConflict, shortRun(dir, "one"), `run id is taken: \S+ holds it`)
+	ends(t, exitConflict, shortRun(dir, "one"), `run id is taken: \S+ holds it`)
 }
 
 func noLocks(t *testing.T) {
