@@ -180,8 +180,9 @@ func (t *trace) tellPeriod(facts []schema.Board) {
 
 // tellCalls says what the governor did, or what it would have done.
 func (t *trace) tellCalls() {
-	for i, b := range t.boards.facts() {
-		s := t.sampling[i]
+	boards := t.boards.facts()
+	for i, s := range t.sampling { // none of a run that was rescued
+		b := &boards[i]
 		for _, c := range s.PeriodChanges {
 			fmt.Fprintf(t.out, "governor: board %d read every %v instead of %v from %.1f s on: its calls took %.2g %% of the time, budget %s\n",
 				b.Index, c.To, c.From, float64(c.AtNS-t.record.Start.MonotonicNS)/1e9, 100*c.Share, t.Budget)

@@ -64,6 +64,8 @@ type commands struct {
 	Fit       fitCommand       `cmd:"" help:"Fit the constants that simulators want: latencies, joules, watts; Kavier's and OpenDC's, each with its interval."`
 	Export    exportCommand    `cmd:"" help:"Write a dataset as other programs want it: CSV, OpenDC, Kavier, JSON lines."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
+	Report    reportCommand    `cmd:"" help:"Write a dataset as one page for a browser: figures and tables, offline."`
+	Plot      plotCommand      `cmd:"" help:"Draw the figures of a paper from a dataset: SVG, PDF, PNG."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
 

@@ -154,7 +154,7 @@ func (c *collect) offerRecovery(t *terminal) error {
 	for _, r := range found {
 		ids = append(ids, r.Header.Run.ID)
 	}
-	fmt.Fprintf(t.err, "%d runs in %s broke off and are not published: %s\n", len(ids), c.Out, strings.Join(ids, ", "))
+	fmt.Fprintf(t.err, "%d run(s) in %s broke off, not published: %s\n", len(ids), c.Out, strings.Join(ids, ", "))
 	if !t.asks("Publish what they hold before this run begins? [Y/n] ") {
 		fmt.Fprintf(t.err, "tracer recover --out %s publishes what they hold; this run goes on without\n", c.Out)
 		return nil

@@ -78,8 +78,10 @@ func (c *collect) takeUp(t *terminal, k *kong.Context) (left bool, err error) {
 	if err := store.CheckRunID(c.Resume); err != nil {
 		return false, usage("--resume: %w", err)
 	}
-	if err := t.recoverChain(c.Out, c.Resume); err != nil {
-		return false, err
+	if !c.DryRun { // which writes nothing
+		if err := t.recoverChain(c.Out, c.Resume); err != nil {
+			return false, err
+		}
 	}
 	runs, err := chain(c.Out, c.Resume)
 	if err != nil {
@@ -148,7 +150,7 @@ func chain(out, id string) ([]store.Manifest, error) {
 	}
 	named := slices.IndexFunc(all, func(m store.Manifest) bool { return m.RunID == id })
 	if named < 0 {
-		return nil, usage("--resume %s: there is no run of that name in %s", id, out)
+		return nil, usage("--resume %s: no run of that name is published in %s", id, out)
 	}
 	if host := all[named].Host; host != hostname() {
 		return nil, usage("--resume %s: it was measured on %s; go on with it there", id, host)

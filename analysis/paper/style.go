@@ -1,0 +1,146 @@
+package paper
+
+import (
+	"image/color"
+	"math"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/llm-tracer/tracer/analysis/report"
+)
+
+// Boards have Okabe and Ito's colours and a shape each, as on the report's page.
+var (
+	colours = []color.RGBA{
+		{0x00, 0x72, 0xb2, 255}, {0xd5, 0x5e, 0x00, 255}, {0x00, 0x9e, 0x73, 255}, {0xcc, 0x79, 0xa7, 255},
+		{0x56, 0xb4, 0xe9, 255}, {0xe6, 0x9f, 0x00, 255}, {0x55, 0x55, 0x55, 255}, {0x8a, 0x6d, 0x00, 255},
+	}
+	shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}} // those that can be hollow
+	tints  = map[string]color.RGBA{"prefill": {0xfb, 0xd9, 0xa5, 255}, "decode": {0xd6, 0xe6, 0xf7, 255}, "mixed": {0xe3, 0xd3, 0xee, 255}}
+	ink    = color.RGBA{0x33, 0x33, 0x33, 255}
+	faint  = color.RGBA{0xdd, 0xdd, 0xdd, 255}
+)
+
+func colourOf(s report.Serving) color.RGBA                { return colours[s.Colour%len(colours)] }
+func shapeOf(s report.Serving) draw.GlyphDrawer           { return shapes[s.Colour%len(shapes)] }
+func lineStyle(c color.Color, w vg.Length) draw.LineStyle { return draw.LineStyle{Color: c, Width: w} }
+
+// pale is a colour mixed with white.
+func pale(c color.RGBA, share float64) color.RGBA {
+	mix := func(v uint8) uint8 { return uint8(255 - share*float64(255-v)) }
+	return color.RGBA{mix(c.R), mix(c.G), mix(c.B), 255}
+}
+
+func textStyle(size float64) text.Style {
+	return text.Style{Color: ink, Font: font.From(plot.DefaultFont, vg.Length(size)), Handler: plot.DefaultTextHandler}
+}
+
+// newPlot is an empty plot in the paper's style.
+func newPlot(x, y string) *plot.Plot {
+	p := plot.New()
+	p.Title.TextStyle = textStyle(small)
+	p.Title.TextStyle.XAlign, p.Title.TextStyle.YAlign = draw.XCenter, draw.YTop
+	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
+		axis.Label.TextStyle.Font.Size, axis.Tick.Label.Font.Size = normal, small
+		axis.Label.Padding, axis.Tick.Length, axis.Padding = 2, 3, 1
+		axis.LineStyle, axis.Tick.LineStyle = lineStyle(ink, 0.5), lineStyle(ink, 0.5)
+	}
+	p.X.Label.Text, p.Y.Label.Text = x, y
+	grid := plotter.NewGrid()
+	grid.Vertical, grid.Horizontal = lineStyle(faint, 0.4), lineStyle(faint, 0.4)
+	p.Add(grid)
+	return p
+}
+
+// logAxis makes an axis logarithmic between two values.
+func logAxis(a *plot.Axis, lo, hi float64) {
+	if hi/lo < 1.5 {
+		lo, hi = lo/1.5, hi*1.5
+	} else {
+		lo, hi = lo/1.25, hi*1.25
+	}
+	a.Min, a.Max, a.Scale = lo, hi, plot.LogScale{}
+	named := func(lead int) bool {
+		return lead == 1 || hi/lo < 8 || hi/lo < 300 && (lead == 2 || lead == 5)
+	}
+	a.Tick.Marker = plot.TickerFunc(func(lo, hi float64) (ticks []plot.Tick) {
+		for e := math.Floor(math.Log10(lo)); e <= math.Log10(hi); e++ {
+			for lead := 1; lead < 10; lead++ {
+				v := float64(lead) * math.Pow(10, e)
+				label := ""
+				if named(lead) {
+					label = strconv.FormatFloat(v, 'g', 6, 64)
+				}
+				if v >= lo && v <= hi {
+					ticks = append(ticks, plot.Tick{Value: v, Label: label})
+				}
+			}
+		}
+		return ticks
+	})
+}
+
+// rectangle is a filled box in data's units.
+func rectangle(x1, x2, y1, y2 float64, fill color.Color) *plotter.Polygon {
+	p := &plotter.Polygon{XYs: []plotter.XYs{{{X: x1, Y: y1}, {X: x2, Y: y1}, {X: x2, Y: y2}, {X: x1, Y: y2}}}, Color: fill}
+	p.Width = 0
+	return p
+}
+
+// upright is a line across the whole height.
+func upright(x, top float64, style draw.LineStyle) *plotter.Line {
+	return &plotter.Line{XYs: plotter.XYs{{X: x}, {X: x, Y: top}}, LineStyle: style}
+}
+
+// box is an entry of a legend for a filled, or dashed, area.
+func box(name string, fill color.Color, border *draw.LineStyle) entry {
+	return entry{name, func(c *draw.Canvas) {
+		corners := []vg.Point{{X: c.Min.X, Y: c.Min.Y}, {X: c.Max.X, Y: c.Min.Y}, {X: c.Max.X, Y: c.Max.Y}, {X: c.Min.X, Y: c.Max.Y}, {X: c.Min.X, Y: c.Min.Y}}
+		c.FillPolygon(fill, corners)
+		if border != nil {
+			c.StrokeLines(*border, corners)
+		}
+	}}
+}
+
+// mark is an entry of a legend for a glyph.
+func mark(name string, style draw.GlyphStyle, line *draw.LineStyle) entry {
+	return entry{name, func(c *draw.Canvas) {
+		if line != nil {
+			c.StrokeLine2(*line, c.Min.X, c.Center().Y, c.Max.X, c.Center().Y)
+		}
+		if style.Shape != nil {
+			c.DrawGlyph(style, c.Center())
+		}
+	}}
+}
+
+// texts are words at places in a plot.
+func texts(size float64, align text.XAlignment, labels plotter.XYLabels) *plotter.Labels {
+	l := &plotter.Labels{XYs: labels.XYs, Labels: labels.Labels, TextStyle: make([]text.Style, len(labels.Labels))}
+	for i := range l.TextStyle {
+		l.TextStyle[i] = textStyle(size)
+		l.TextStyle[i].XAlign, l.TextStyle[i].YAlign = align, draw.YCenter
+	}
+	return l
+}
+
+// markRadius is half of a mark's size.
+const markRadius = 2.4
+
+// marked is a board's mark at a point, hollow where the sensor never saw the stage alone.
+func marked(at plotter.XY, s report.Serving, hollow bool) []plot.Plotter {
+	marks := []plot.Plotter{&plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: colourOf(s), Radius: markRadius, Shape: shapeOf(s)}}}
+	if hollow {
+		marks = append(marks, &plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: color.White, Radius: 0.6 * markRadius, Shape: shapeOf(s)}})
+	}
+	return marks
+}
+
+func grid(p *plot.Plot) [][]*plot.Plot { return [][]*plot.Plot{{p}} }

@@ -1,0 +1,147 @@
+package paper
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/llm-tracer/tracer/analysis/report"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// pieces is into how many a window is cut where it holds more points than can be seen: each then has its least and greatest.
+const pieces = 1200
+
+// timelines are power and utilisation over time, a figure a run and board.
+func timelines(m *report.Model, w Window) []figure {
+	var all []figure
+	for _, line := range m.Timelines {
+		all = append(all, timeline(m, line, w))
+	}
+	return all
+}
+
+func timeline(m *report.Model, line report.Timeline, w Window) figure {
+	run := m.Runs[line.Run]
+	t, power := line.T.Floats(), line.W.Floats()
+	if w == (Window{}) && len(t) > 0 {
+		w = Window{t[0], t[len(t)-1]}
+	}
+	utilT := t
+	if line.UtilT != nil {
+		utilT = line.UtilT.Floats()
+	}
+	colour := colourOf(m.Servings[run.Serving])
+	upper, lower := newPlot("", "power (W)"), newPlot("time since the run's first request (s)", "GPU (%)")
+	steps := within(t, power, w)
+	upper.Y.Max, lower.Y.Max = 1, 104
+	for _, p := range steps {
+		upper.Y.Max = max(upper.Y.Max, 1.35*p.Y)
+	}
+	for _, p := range []*plot.Plot{upper, lower} {
+		p.X.Min, p.X.Max, p.Y.Min = w.From, w.To, 0
+		p.Add(bands(line, w, p.Y.Max)...)
+	}
+	lower.Y.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: 50, Label: "50"}, {Value: 100, Label: "100"}}
+	upper.X.Tick.Marker = unnamed{upper.X.Tick.Marker}
+	upper.Add(sent(line, w, upper.Y.Max)...)
+	upper.Add(&plotter.Line{XYs: steps, StepStyle: plotter.PostStep, LineStyle: lineStyle(colour, 1)})
+	lower.Add(&plotter.Line{XYs: within(utilT, line.Util.Floats(), w), StepStyle: plotter.PostStep, LineStyle: lineStyle(colour, 1)})
+	return figure{
+		name: fmt.Sprintf("timeline-%s-%s", schema.Slug(run.Label), schema.Slug(run.RunID)), title: fmt.Sprintf("%s serving %s", run.Label, run.LLM), width: page, height: 2.9 * vg.Inch,
+		legend: []entry{
+			box("prefill", tints["prefill"], nil), box("decode", tints["decode"], nil),
+			{"request sent", func(c *draw.Canvas) {
+				c.StrokeLine2(lineStyle(ink, 0.6), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y)
+			}},
+			{"first token", func(c *draw.Canvas) { c.StrokeLine2(dashes(), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y) }},
+		},
+		plots: [][]*plot.Plot{{upper}, {lower}},
+	}
+}
+
+func dashes() draw.LineStyle {
+	style := lineStyle(ink, 0.6)
+	style.Dashes = []vg.Length{2, 2}
+	return style
+}
+
+// within are the points of a window, thinned to what can be seen: of each piece the least and the greatest.
+func within(t, v []float64, w Window) plotter.XYs {
+	var all plotter.XYs
+	for i := range t {
+		next := math.Inf(1)
+		if i+1 < len(t) {
+			next = t[i+1]
+		}
+		if next >= w.From && t[i] <= w.To && !math.IsNaN(v[i]) {
+			all = append(all, plotter.XY{X: max(t[i], w.From), Y: v[i]})
+		}
+	}
+	if len(all) <= 2*pieces {
+		return all
+	}
+	var thin plotter.XYs
+	for piece := range pieces {
+		from, to := piece*len(all)/pieces, (piece+1)*len(all)/pieces
+		lo, hi := from, from
+		for i := from; i < to; i++ {
+			if all[i].Y < all[lo].Y {
+				lo = i
+			}
+			if all[i].Y > all[hi].Y {
+				hi = i
+			}
+		}
+		thin = append(thin, all[min(lo, hi)], all[max(lo, hi)])
+	}
+	return thin
+}
+
+// bands are the stretches of rows with one label; a run in buckets has none.
+func bands(line report.Timeline, w Window, top float64) (drawn []plot.Plotter) {
+	if line.BandT == nil {
+		return nil
+	}
+	t := line.BandT.Floats()
+	for i, stage := range line.Band {
+		tint, ok := tints[stage]
+		if !ok || i+1 == len(t) || t[i+1] < w.From || t[i] > w.To {
+			continue
+		}
+		drawn = append(drawn, rectangle(max(t[i], w.From), min(t[i+1], w.To), 0, top, tint))
+	}
+	return drawn
+}
+
+// roomy is for how many requests a window has room for more than a tick each.
+const roomy = 8
+
+// sent marks requests: a tick where each was sent; with room a line, another at its first token, and what it asked for.
+func sent(line report.Timeline, w Window, top float64) (drawn []plot.Plotter) {
+	var shown []report.Request
+	for _, r := range line.Requests {
+		if r.S >= w.From && r.S <= w.To {
+			shown = append(shown, r)
+		}
+	}
+	var labels plotter.XYLabels
+	for i, r := range shown {
+		if len(shown) > roomy {
+			drawn = append(drawn, &plotter.Line{XYs: plotter.XYs{{X: r.S, Y: 0.93 * top}, {X: r.S, Y: top}}, LineStyle: lineStyle(ink, 0.5)})
+			continue
+		}
+		drawn = append(drawn, upright(r.S, top, lineStyle(ink, 0.5)))
+		if r.FirstToken != nil && *r.FirstToken < w.To {
+			drawn = append(drawn, upright(*r.FirstToken, 0.84*top, dashes()))
+		}
+		level := 0.96 - 0.09*float64(i%2) // neighbours' words would meet
+		labels.XYs = append(labels.XYs, plotter.XY{X: r.S + 0.004*(w.To-w.From), Y: level * top})
+		labels.Labels = append(labels.Labels, fmt.Sprintf("%d tokens in, %d out", value(r.In), value(r.Out)))
+	}
+	return append(drawn, texts(small, draw.XLeft, labels))
+}

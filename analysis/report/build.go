@@ -1,0 +1,222 @@
+// Package report draws a dataset: one page for a browser that needs nothing else, and the figures of a paper. What both show
+// is a Model, read by the queries under sql; it is bounded whatever the dataset's size.
+package report
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/analysis/query"
+)
+
+//go:embed sql/*.sql
+var queries embed.FS
+
+// ErrNoRuns says that nothing was chosen.
+var ErrNoRuns = errors.New("no such run")
+
+// Filter chooses what is reported; empty fields choose everything.
+type Filter struct {
+	GPU string `json:"gpu"` // name or UUID
+	LLM string `json:"llm"`
+}
+
+// builder fills a model from a dataset.
+type builder struct {
+	*Model
+	from  *query.Dataset
+	there []readings
+}
+
+// Build reads what a page shows. Dir is the dataset's folder, for its name.
+func Build(ctx context.Context, from *query.Dataset, dir, version string, f Filter) (*Model, error) {
+	b := &builder{Model: &Model{Dataset: folderName(dir), Tracer: version, Filter: f}, from: from}
+	steps := []func(context.Context) error{b.readRuns, b.sumUp, b.readPowers, b.readSizes, b.readFolds, b.readTimelines, b.readCloseUps}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", dir, err)
+		}
+	}
+	return b.Model, nil
+}
+
+func folderName(dir string) string {
+	if absolute, err := filepath.Abs(dir); err == nil {
+		return filepath.Base(absolute)
+	}
+	return dir
+}
+
+// ask runs one of the queries.
+func (b *builder) ask(ctx context.Context, rows any, name string, args ...any) error {
+	text, err := queries.ReadFile("sql/" + name + ".sql")
+	if err != nil {
+		return err
+	}
+	if err := b.from.Select(ctx, rows, string(text), args...); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func (b *builder) readRuns(ctx context.Context) error {
+	if err := b.ask(ctx, &b.Runs, "runs", sql.Named("gpu", b.Filter.GPU), sql.Named("llm", b.Filter.LLM)); err != nil {
+		return err
+	}
+	if len(b.Runs) == 0 {
+		return ErrNoRuns
+	}
+	var reasons []Reason
+	if err := b.ask(ctx, &reasons, "reasons"); err != nil {
+		return err
+	}
+	for i := range b.Runs {
+		r := &b.Runs[i]
+		b.Simulated = b.Simulated || r.Simulated
+		for _, reason := range reasons {
+			if reason.RunID == r.RunID && reason.Host == r.Host {
+				r.RequestsAgainst = append(r.RequestsAgainst, reason)
+			}
+		}
+		r.Label = b.boardLabel(r.UUID)
+		r.Serving = b.serving(r.Boards, r.LLM)
+	}
+	return nil
+}
+
+// boardLabel is a board's name, with the first digits of its UUID where another board bears the name.
+func (b *builder) boardLabel(uuid string) string {
+	name := uuid
+	for _, r := range b.Runs {
+		if r.UUID == uuid {
+			name = r.GPU
+		}
+	}
+	for _, r := range b.Runs {
+		if r.GPU == name && r.UUID != uuid {
+			digits := strings.TrimPrefix(uuid, "GPU-")
+			return name + " " + digits[:min(8, len(digits))]
+		}
+	}
+	return name
+}
+
+// serving is the index of the boards and model, which it adds where they are new.
+func (b *builder) serving(boards, llm string) int {
+	colour := 0
+	for i, s := range b.Servings {
+		if s.Boards == boards && s.LLM == llm {
+			return i
+		}
+		if s.Boards == boards {
+			colour = s.Colour
+			continue
+		}
+		colour = max(colour, s.Colour+1)
+	}
+	for _, s := range b.Servings {
+		if s.Boards == boards {
+			colour = s.Colour
+		}
+	}
+	var labels []string
+	for _, uuid := range strings.Split(boards, "+") {
+		labels = append(labels, b.boardLabel(uuid))
+	}
+	b.Servings = append(b.Servings, Serving{Boards: boards, Label: strings.Join(labels, " + "), LLM: llm, Colour: colour})
+	return len(b.Servings) - 1
+}
+
+// chosen is the index of a run's row, and whether it was chosen; without a board, of its first.
+func (b *builder) chosen(runID, host, uuid string) (int, bool) {
+	i := slices.IndexFunc(b.Runs, func(r Run) bool { return r.RunID == runID && r.Host == host && (uuid == "" || r.UUID == uuid) })
+	return i, i >= 0
+}
+
+// sumUp reads the tables that tracer summary prints, and leaves what was not chosen out of them.
+func (b *builder) sumUp(ctx context.Context) (err error) {
+	b.Summary, err = analysis.Summarize(ctx, b.from, []analysis.Key{analysis.KeyGPU, analysis.KeyLLM, analysis.KeyWorkload, analysis.KeySize})
+	if err != nil {
+		return err
+	}
+	b.Summary.Stages = slices.DeleteFunc(b.Summary.Stages, func(l analysis.StageLine) bool {
+		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.GPU == l.GPU && r.LLM == l.LLM })
+	})
+	b.Summary.Sizes = slices.DeleteFunc(b.Summary.Sizes, func(l analysis.SizeLine) bool {
+		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.Served == l.GPU && r.LLM == l.LLM })
+	})
+	return b.ask(ctx, &b.there, "readings")
+}
+
+// bins is about how many bins the distribution of power has, over the range of the strongest board.
+const bins = 500
+
+func (b *builder) readPowers(ctx context.Context) error {
+	most := 0.0
+	for _, s := range b.there {
+		if s.MaxW != nil {
+			most = max(most, *s.MaxW)
+		}
+	}
+	b.BinW = roundStep(most / bins)
+	var all []Power
+	if err := b.ask(ctx, &all, "distribution", sql.Named("width", b.BinW)); err != nil {
+		return err
+	}
+	for _, p := range all {
+		if slices.ContainsFunc(b.Runs, func(r Run) bool { return r.UUID == p.UUID && r.LLM == p.LLM }) {
+			b.Powers = append(b.Powers, p)
+		}
+	}
+	return nil
+}
+
+// roundStep is 1, 2 or 5 times a power of ten, not below v.
+func roundStep(v float64) float64 {
+	if !(v > 0) || math.IsInf(v, 0) {
+		return 1
+	}
+	ten := math.Pow(10, math.Floor(math.Log10(v)))
+	for _, by := range []float64{1, 2, 5} {
+		if v <= by*ten {
+			return by * ten
+		}
+	}
+	return 10 * ten
+}
+
+func (b *builder) readSizes(ctx context.Context) error {
+	var all []Size
+	if err := b.ask(ctx, &all, "sizes"); err != nil {
+		return err
+	}
+	for _, s := range all {
+		s.Serving = slices.IndexFunc(b.Servings, func(v Serving) bool { return v.Boards == s.Boards && v.LLM == s.LLM })
+		if s.Serving >= 0 {
+			b.Sizes = append(b.Sizes, s)
+		}
+	}
+	return nil
+}
+
+func (b *builder) readFolds(ctx context.Context) error {
+	var all []Fold
+	if err := b.ask(ctx, &all, "folds"); err != nil {
+		return err
+	}
+	for _, f := range all {
+		if run, ok := b.chosen(f.RunID, f.Host, ""); ok {
+			f.Serving = b.Runs[run].Serving
+			b.Folds = append(b.Folds, f)
+		}
+	}
+	return nil
+}

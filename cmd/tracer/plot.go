@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/llm-tracer/tracer/analysis/paper"
+	"github.com/llm-tracer/tracer/analysis/report"
+)
+
+type plotCommand struct {
+	drawn
+	Output string   `short:"o" default:"figures" placeholder:"FOLDER" help:"Folder to write into (default: ${default})."`
+	Format []string `default:"svg,pdf,png" enum:"svg,pdf,png" placeholder:"FORMAT,…" help:"svg, pdf, png (default: ${default})."`
+	From   float64  `placeholder:"S" help:"Where timelines begin, in seconds from the run's first request (default: with the run)."`
+	To     float64  `placeholder:"S" help:"Where they end (default: with the run)."`
+}
+
+// Help is printed under the flags.
+func (*plotCommand) Help() string {
+	return `The figures of a paper of two columns, a file each, and figures.txt, which says what they were drawn from.
+
+  tracer plot datasets -o figures --format pdf
+  tracer plot datasets --run 20261124-080032-d15d2e --from -0.8 --to 6.2`
+}
+
+// Run draws the figures.
+func (c *plotCommand) Run(t *terminal) error {
+	if c.From > c.To || c.From == c.To && c.From != 0 {
+		return usage("--from %v --to %v: a timeline ends after it begins", c.From, c.To)
+	}
+	return c.build(t, func(m *report.Model) error {
+		names, err := paper.Write(m, c.Output, c.Format, paper.Window{From: c.From, To: c.To})
+		if err != nil {
+			return fmt.Errorf("writing into %s: %w", c.Output, err)
+		}
+		_, err = fmt.Fprintf(t.out, "%s: %s\n", c.Output, strings.Join(names, ", "))
+		return err
+	})
+}

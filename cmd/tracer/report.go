@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/llm-tracer/tracer/analysis/query"
+	"github.com/llm-tracer/tracer/analysis/report"
+)
+
+// drawn is what of a dataset is drawn: the flags that report and plot share.
+type drawn struct {
+	Dir  string   `arg:"" placeholder:"DIR" help:"Dataset to read."`
+	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
+	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name, or of this UUID (default: all)."`
+	LLM  string   `name:"llm" placeholder:"NAME" help:"Only this model (default: all)."`
+}
+
+type reportCommand struct {
+	drawn
+	Output string `short:"o" default:"report.html" placeholder:"PATH" help:"File to write (default: ${default})."`
+}
+
+// Help is printed under the flags.
+func (*reportCommand) Help() string {
+	return `One page, for any browser, without a network: power over time, latencies and energies against tokens, how well it was
+measured. Each figure can be saved as SVG and CSV.
+
+  tracer report datasets -o report.html
+  tracer report datasets --gpu "NVIDIA A10" -o a10.html`
+}
+
+// Run writes the page.
+func (c *reportCommand) Run(t *terminal) error {
+	return c.build(t, func(m *report.Model) error {
+		f, err := os.Create(c.Output)
+		if err != nil {
+			return usage("-o %s: %w", c.Output, err)
+		}
+		w := bufio.NewWriterSize(f, 1<<16)
+		if err := errors.Join(m.WriteHTML(w), w.Flush(), f.Close()); err != nil {
+			return fmt.Errorf("writing %s: %w", c.Output, err)
+		}
+		_, err = fmt.Fprintf(t.out, "%s: %d runs and boards\n", c.Output, len(m.Runs))
+		return err
+	})
+}
+
+// build reads what is drawn and hands it on.
+func (c *drawn) build(t *terminal, use func(*report.Model) error) error {
+	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
+		m, err := report.Build(ctx, d, c.Dir, version, report.Filter{GPU: c.GPU, LLM: c.LLM})
+		if errors.Is(err, report.ErrNoRuns) {
+			return usage("%w in %s; tracer query %s \"SELECT run_id, gpu_name, gpu_uuid, llm_name FROM runs\" lists what there is", err, c.Dir, c.Dir)
+		}
+		if err != nil {
+			return err
+		}
+		if err := known(c.Runs, m.Summary.Runs); err != nil {
+			return err
+		}
+		return use(m)
+	}, c.Runs...)
+}
