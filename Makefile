@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build test test-llm test-race bench accuracy lint fakenvml gpu snippets notebook sample big clean
+.PHONY: run build test test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -82,6 +82,10 @@ big: build
 	go run ./scripts/big -rows $(ROWS) -out $(BIG)
 	time build/tracer summary $(BIG)
 
+## soak: eight boards every millisecond for ten minutes, then the recovery of a day's journal (a quarter of an hour)
+soak: build
+	go run ./scripts/soak
+
 ## accuracy: docs/accuracy.md, tracer and others on boards whose truth is known (three minutes; fetches Zeus)
 accuracy: fakenvml build/accuracy/ready
 	go run ./scripts/accuracy -lib build -python build/accuracy/bin/python -version '$(VERSION)' -out docs/accuracy.md
@@ -91,6 +95,21 @@ build/accuracy/ready: scripts/requirements-accuracy.txt
 	build/accuracy/bin/pip install --quiet --requirement scripts/requirements-accuracy.txt || \
 		{ echo 'accuracy: Zeus could not be installed; without it there is nothing to compare with' >&2; exit 1; }
 	touch $@
+
+## opendc: reads an export of datasets/sample with OpenDC's library, under its published schemas (Java 17, Maven)
+opendc: build
+	rm -rf build/opendc && mkdir -p build/opendc
+	build/tracer export datasets/sample --format opendc -o build/opendc/workload
+	mvn --quiet --batch-mode --file scripts/opendc/pom.xml dependency:build-classpath -Dmdep.outputFile="$$PWD/build/opendc/classpath"
+	java -cp "$$(cat build/opendc/classpath)" scripts/opendc/Read.java build/opendc/workload
+
+## fuzz: every fuzzer for TIME each, 60 s unless told; what breaks one is kept as a seed
+fuzz:
+	scripts/fuzz.sh $(TIME)
+
+## vulns: known vulnerabilities, where their database can be reached; else that all versions are pinned
+vulns:
+	scripts/vulns.sh
 
 ## lint: golangci-lint and gofumpt, as configured in .golangci.yml
 lint:

@@ -17,6 +17,8 @@ import (
 	"github.com/apache/arrow/go/v17/parquet/file"
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 	parquetschema "github.com/apache/arrow/go/v17/parquet/schema"
+
+	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
 // Dataset is a folder that tracer wrote.
@@ -24,14 +26,14 @@ type Dataset struct {
 	Dir string
 }
 
-// Files lists a table's published files of one run.
+// Files lists a table's published files that may hold rows of one run: others' rows may stand there too.
 func (d Dataset) Files(table, runID string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(filepath.Join(d.Dir, table), func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if ok, _ := filepath.Match(runID+"-*.parquet", e.Name()); ok && !e.IsDir() {
+		if ok, _ := filepath.Match(runID+"-*.parquet", e.Name()); (ok || store.IsMerged(e.Name())) && !e.IsDir() {
 			files = append(files, path)
 		}
 		return nil

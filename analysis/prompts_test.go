@@ -30,7 +30,7 @@ func made(t *testing.T) []schema.Prompt {
 
 func publish(t *testing.T, dir string, prompts []schema.Prompt) string {
 	t.Helper()
-	path, err := store.PublishCorpus(dir, corpus.Hash(prompts), prompts)
+	path, err := store.PublishCorpus(dir, schema.CorpusID(prompts), prompts)
 	if err != nil {
 		t.Fatal(err)
 	}

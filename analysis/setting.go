@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"errors"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -32,20 +31,29 @@ func (d Dataset) LatestOverhead(in Setting) (latest schema.Overhead, err error) 
 	}
 	var newest arrow.Timestamp
 	for _, f := range files {
-		found, started, err := readOverhead(f, in)
+		all, err := readOverheads(f, in)
 		if err != nil {
 			return latest, err
 		}
-		if found.RunID != "" && started >= newest {
-			latest, newest = found, started
+		for _, m := range all {
+			if slices.Equal(slices.Sorted(slices.Values(m.boards)), slices.Sorted(slices.Values(in.Boards))) && m.started >= newest {
+				latest, newest = m.Overhead, m.started
+			}
 		}
 	}
 	return latest, nil
 }
 
-// readOverhead reads one run's file, a row for each of its boards.
-func readOverhead(file string, in Setting) (found schema.Overhead, started arrow.Timestamp, err error) {
-	boards := map[string]bool{}
+// measuredOverhead is what one run measured.
+type measuredOverhead struct {
+	schema.Overhead
+	started arrow.Timestamp
+	boards  []string
+}
+
+// readOverheads reads a file of runs, a row for each of their boards.
+func readOverheads(file string, in Setting) (found map[string]*measuredOverhead, err error) {
+	found = map[string]*measuredOverhead{}
 	columns := []string{
 		"run_id", "overhead_run_id", "host", "llm_name", "server", "driver_version", "gpu_uuid", "start_timestamp", "overhead_period_s",
 		"overhead_ttft_pct", "overhead_ttft_pct_lo", "overhead_ttft_pct_hi", "overhead_tpot_pct", "overhead_tpot_pct_lo", "overhead_tpot_pct_hi",
@@ -61,17 +69,18 @@ func readOverhead(file string, in Setting) (found schema.Overhead, started arrow
 			measured := a[1].IsValid(i) && text(a[1], i) == o.RunID && (o.TTFT.Pct.OK || o.TPOT.Pct.OK)
 			alike := text(a[2], i) == in.Host && text(a[3], i) == in.Model && text(a[4], i) == in.Server && text(a[5], i) == in.Driver
 			if measured && alike && math.Abs(float64(o.Period-in.Period)) <= nearPeriod*float64(in.Period) {
-				boards[text(a[6], i)] = true
-				found, started = o, a[7].(*array.Timestamp).Value(i)
+				m := found[o.RunID]
+				if m == nil {
+					m = &measuredOverhead{Overhead: o, started: a[7].(*array.Timestamp).Value(i)}
+					found[o.RunID] = m
+				}
+				m.boards = append(m.boards, text(a[6], i))
 			}
 		}
 		return nil
 	})
 	if errors.Is(err, errNoColumn) { // written before overhead was measured
-		return schema.Overhead{}, 0, nil
+		return found, nil
 	}
-	if !slices.Equal(slices.Sorted(maps.Keys(boards)), slices.Sorted(slices.Values(in.Boards))) {
-		return schema.Overhead{}, 0, err
-	}
-	return found, started, err
+	return found, err
 }

@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llm-tracer/tracer/analysis/compact"
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/ring"
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -28,7 +30,7 @@ func commitRun(t *testing.T, dir string, run schema.Run, driver string, uuids ..
 	}
 	done := make(chan struct{})
 	close(done)
-	if err := p.Collect(done); err != nil {
+	if err := p.Collect(done, func(err error) { t.Fatal(err) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Commit(make([]schema.Sampling, len(boards)), "test"); err != nil {
@@ -56,7 +58,23 @@ func TestTheLatestOverheadOfTheSameSettingIsFound(t *testing.T) {
 	cut.Overhead.TTFT = schema.Effect{} // interrupted too early for an interval
 	commitRun(t, dir, cut, driver, "GPU-a", "GPU-b")
 
-	in := Setting{Host: "host", Model: "org/model", Server: "vllm", Driver: driver, Boards: []string{"GPU-a", "GPU-b"}, Period: period}
+	latestOverheads(t, dir, result("newer", 200, 21*time.Millisecond, 2).Overhead)
+	compacted(t, dir)
+	latestOverheads(t, dir, result("newer", 200, 21*time.Millisecond, 2).Overhead)
+}
+
+// compacted joins the files of a dataset.
+func compacted(t *testing.T, dir string) {
+	t.Helper()
+	folders := 0
+	if err := compact.Dataset(t.Context(), dir, "test", func(compact.Folder) { folders++ }); err != nil || folders == 0 {
+		t.Fatalf("%d folders compacted, %v", folders, err)
+	}
+}
+
+func latestOverheads(t *testing.T, dir string, want schema.Overhead) {
+	t.Helper()
+	in := Setting{Host: "host", Model: "org/model", Server: "vllm", Driver: "570.124.06", Boards: []string{"GPU-a", "GPU-b"}, Period: 20 * time.Millisecond}
 	for _, c := range []struct {
 		what   string
 		change func(*Setting)
@@ -81,7 +99,6 @@ func TestTheLatestOverheadOfTheSameSettingIsFound(t *testing.T) {
 		}
 	}
 	got, err := Dataset{Dir: dir}.LatestOverhead(in)
-	want := result("newer", 200, 21*time.Millisecond, 2).Overhead
 	if err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
@@ -96,7 +113,11 @@ func TestADatasetWithoutRunsHoldsNoOverhead(t *testing.T) {
 func TestRunsFromBeforeOverheadWasMeasuredArePassedOver(t *testing.T) {
 	dir := t.TempDir()
 	commitRun(t, dir, schema.Run{ID: "run"}, "570", "GPU-a")
-	other, err := os.ReadFile(filepath.Join(dir, "prompts", "corpus.parquet")) // Parquet without these columns
+	path, err := store.PublishCorpus(dir, "corpus", nil) // Parquet without these columns
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

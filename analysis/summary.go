@@ -62,10 +62,11 @@ type RunLine struct {
 
 // RequestCounts are attempts by outcome; warm-up is counted on its own.
 type RequestCounts struct {
-	Warmup int `json:"warmup"`
-	Sent   int `json:"sent"`
-	Valid  int `json:"valid"`
-	Failed int `json:"failed"`
+	Warmup  int `json:"warmup"`
+	Sent    int `json:"sent"`
+	Valid   int `json:"valid"`
+	Invalid int `json:"invalid"`
+	Failed  int `json:"failed"`
 	// Reasons counts the requests that bear each reason code; one request may bear several.
 	Reasons map[string]int `json:"reasons"`
 }

@@ -5,9 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"testing"
+	"time"
 
 	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/rehearsal"
 	"github.com/llm-tracer/tracer/pipeline/ring"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -56,7 +59,7 @@ func writeRun(t *testing.T, dir string) {
 			}
 			r.PowerInstantW, r.PowerIsNew = schema.Some(watts+float32(board)), schema.Some(slot%10 == 2)
 			if slot%10 == 0 {
-				r.GPUUtilPct = schema.Some(int32(watts / 2))
+				r.GPUUtilPct = schema.Some(int32(watts-50) / 2) // an idle board is idle
 			}
 			if slot%100 == 50 && board == 0 {
 				r.PowerInstantW = schema.Opt[float32]{} // a reading that failed
@@ -66,7 +69,7 @@ func writeRun(t *testing.T, dir string) {
 	}
 	done := make(chan struct{})
 	close(done)
-	if err := p.Collect(done); err != nil {
+	if err := p.Collect(done, func(err error) { t.Fatal(err) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Commit(make([]schema.Sampling, 2), "test"); err != nil {
@@ -97,6 +100,23 @@ func TestSummaryReadsBackWhatWasWritten(t *testing.T) {
 	}
 	if got.String() != string(want) {
 		t.Errorf("got\n%swant\n%s", &got, want)
+	}
+}
+
+func TestASummaryIsTheSameAfterACompaction(t *testing.T) {
+	dir := t.TempDir()
+	for i, id := range []string{"one", "other"} {
+		if err := rehearsal.Record(dir, rehearsal.Run{ID: id, Boards: 2, Requests: 6, Period: 20 * time.Millisecond, Start: time.Duration(i+1) * time.Hour, Failures: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := Dataset{Dir: dir}.Summarize(t.Context(), "one")
+	if err != nil || len(before.Stages) == 0 || len(before.Sizes) == 0 || len(before.Boards) != 2 {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	compacted(t, dir)
+	if after, err := (Dataset{Dir: dir}).Summarize(t.Context(), "one"); err != nil || !reflect.DeepEqual(before, after) {
+		t.Errorf("before %+v, after %+v, %v", before, after, err)
 	}
 }
 

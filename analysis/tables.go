@@ -27,6 +27,7 @@ func (s *Summary) Print(w io.Writer) error {
 	}
 	fmt.Fprintln(w, "\nupdates: new values of the power sensor; W of a stage with few of them says more about what came before it, J does not")
 	s.printEnergies(w)
+	fmt.Fprintf(w, "requests: %d valid, %d not valid; %d to warm up\n", s.Counts.Valid, s.Counts.Invalid, s.Counts.Warmup)
 	for _, reason := range slices.Sorted(maps.Keys(s.Counts.Reasons)) {
 		if _, err := fmt.Fprintf(w, "not valid: %d × %s\n", s.Counts.Reasons[reason], query.Printable(reason)); err != nil {
 			return err
@@ -143,7 +144,10 @@ func (s *Summary) printEnergies(w io.Writer) {
 			name += " in " + b.RunID
 		}
 		if b.PrefillJ == nil {
-			if slices.Contains(b.Reasons, schema.ReasonNoEnergy) {
+			switch {
+			case slices.Contains(b.Reasons, schema.ReasonStuck):
+				fmt.Fprintf(w, "no energy of %s: its power sensor stood still while its work changed; NOT VALID: %s\n", name, strings.Join(b.Reasons, ", "))
+			case slices.Contains(b.Reasons, schema.ReasonNoEnergy):
 				fmt.Fprintf(w, "no energy of %s: its power sensor is a running mean, or was read too rarely (gaps over two thirds of its period) or too briefly\n", name)
 			}
 			continue

@@ -10,9 +10,14 @@ import (
 	"github.com/llm-tracer/tracer/schema"
 )
 
+// probeEvery is the longest wait between two tries that the server did not ask for: it is seen to be back soon enough,
+// and five minutes of absence are some thirty rows.
+const probeEvery = 15 * time.Second
+
 // Ask makes attempts at one prompt until one succeeds, fails for good, or Config.Tries is used up, and returns the last.
 // An overloaded server is asked again after a growing random wait, and never before its own Retry-After; one that does
-// not understand a field is asked again at once without it.
+// not understand a field is asked again at once without it. RetryUntilBack uses no try up, and waits no longer than
+// probeEvery unless the server asks to.
 //
 // Every attempt goes through one, which may be nil for Client.Send: whoever keeps a row of each attempt does it there.
 // The second attempt's request id ends in .2, and so on.
@@ -32,16 +37,22 @@ func (c *Client) Ask(ctx context.Context, p *schema.Prompt, call Call, one func(
 		case RetryBarely: // ends: each such retry asks for strictly less
 			call.dress, call.learn = reply.next, reply.learn
 		case RetryLater:
-			if tries++; tries > c.cfg.Tries {
+			if tries++; tries > c.cfg.Tries || !c.hold(ctx, wait.NextBackOff(), reply.After) {
 				return reply
 			}
-			if !pause(ctx, min(max(wait.NextBackOff(), reply.After), c.cfg.MaxWait)) {
+		case RetryUntilBack:
+			if !c.hold(ctx, min(wait.NextBackOff(), probeEvery), reply.After) {
 				return reply
 			}
 		default:
 			return reply
 		}
 	}
+}
+
+// hold waits as long as this side means to, or longer if the server asks for it, and says whether it waited to the end.
+func (c *Client) hold(ctx context.Context, own, asked time.Duration) bool {
+	return pause(ctx, min(max(own, asked), c.cfg.MaxWait))
 }
 
 // pause waits and says whether it waited to the end.

@@ -1,6 +1,7 @@
 package nebula
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,7 +38,8 @@ type Config struct {
 	MaxLineBytes  int // default 1 MiB
 	MaxTotalBytes int // default 64 MiB
 
-	Dial Dial // default net.Dialer
+	Dial Dial        // default net.Dialer
+	TLS  *tls.Config // of https; default the system's CAs and no client certificate
 }
 
 // Format prints the configuration without the key and without the endpoint's user and query, whatever the verb.
@@ -101,7 +103,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := newTransport(cfg.Dial)
+	transport := newTransport(cfg.Dial, cfg.TLS)
 	base := e.under(cfg.Profile)
 	return &Client{
 		cfg: cfg, endpoint: e, base: base, shown: e.shown(base),

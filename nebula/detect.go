@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -34,8 +33,23 @@ type ModelInfo struct {
 // What Detect's errors wrap.
 var (
 	ErrUnreachable = errors.New("no answer")
+	ErrUnusable    = errors.New("no usable answer") // and what to do about it
 	ErrKeyRefused  = errors.New("the server refuses the key")
 )
+
+// maxName bounds a model's name, which stands in every row and becomes a folder's name.
+const maxName = 200
+
+// CheckName says what speaks against a model's name: it goes to screens, into rows and into paths.
+func CheckName(model string) error {
+	if len(model) > maxName {
+		return fmt.Errorf("the model's name %.40q… has %d bytes, more than %d; have the server give it another", model, len(model), maxName)
+	}
+	if printable(model) != model {
+		return fmt.Errorf("the model's name %q holds characters that cannot be printed; have the server give it another", model)
+	}
+	return nil
+}
 
 // Find returns the model of that name. Ollama lists a model as NAME:latest that is asked for as NAME.
 func (i ServerInfo) Find(model string) (ModelInfo, bool) {
@@ -55,7 +69,7 @@ func Detect(ctx context.Context, cfg Config) (ServerInfo, error) {
 	if err != nil {
 		return ServerInfo{}, err
 	}
-	transport := newTransport(cfg.Dial)
+	transport := newTransport(cfg.Dial, cfg.TLS)
 	a := &asker{
 		endpoint: e, key: cfg.Key, censor: newCensor(e.secrets(cfg.Key)), pages: make(map[string]*page),
 		http: &http.Client{Transport: transport, CheckRedirect: sameServer, Timeout: 30 * time.Second},
@@ -92,6 +106,9 @@ func (a *asker) detect(ctx context.Context, given Profile) (ServerInfo, error) {
 		models.fillContext(s.context(ctx, a))
 	}
 	info.Models = models.list
+	if models.misled != "" {
+		return info, fmt.Errorf("%w: %s", ErrUnusable, a.censor.clean(models.misled))
+	}
 	if models.status == http.StatusUnauthorized || models.status == http.StatusForbidden {
 		return info, fmt.Errorf("%w (HTTP %d); check it", ErrKeyRefused, models.status)
 	}
@@ -129,7 +146,11 @@ type page struct {
 	status int
 	header http.Header
 	body   []byte
+	misled string // what is wrong with the endpoint
 }
+
+// maxPageBytes bounds what is read of a server's own paths; a list of some ten thousand models is shorter.
+const maxPageBytes = 4 << 20
 
 // get asks for a path below the root.
 func (a *asker) get(ctx context.Context, path string) *page {
@@ -148,17 +169,19 @@ func (a *asker) get(ctx context.Context, path string) *page {
 	a.key.authorize(request)
 	response, err := a.http.Do(request)
 	if err != nil {
-		if asked, ok := errors.AsType[*url.Error](err); ok {
-			err = asked.Err
-		}
 		if len(a.pages) == 1 || ctx.Err() != nil {
-			a.unreachable = fmt.Errorf("%w: %s; start the server or correct the endpoint", ErrUnreachable, a.censor.clean(err.Error()))
+			kind := ErrUnreachable
+			if mendOf(err) != "" {
+				kind = ErrUnusable
+			}
+			a.unreachable = fmt.Errorf("%w: %s", kind, a.censor.clean(unanswered(err)))
 		}
 		return p
 	}
 	defer response.Body.Close()
 	p.status, p.header = response.StatusCode, response.Header
-	p.body, _ = io.ReadAll(io.LimitReader(response.Body, 4<<20)) // a page cut short recognises nothing
+	p.body, _ = io.ReadAll(io.LimitReader(response.Body, maxPageBytes)) // a page cut short recognises nothing
+	p.misled = misled(p.status, p.header, p.body, response.Request.URL)
 	return p
 }
 
@@ -169,8 +192,7 @@ func (p *page) json(into any) bool {
 
 // modelList is the answer to a listing of models.
 type modelList struct {
-	status int
-	header http.Header
+	*page
 	list   []ModelInfo
 	owners []string
 }
@@ -209,7 +231,7 @@ func (a *asker) models(ctx context.Context, p Profile) *modelList {
 }
 
 func readModels(p *page) *modelList {
-	l := &modelList{status: p.status, header: p.header}
+	l := &modelList{page: p}
 	var listing struct {
 		Data []struct {
 			ID          string   `json:"id"`

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -67,25 +68,24 @@ func (e endpoint) shown(base string) string {
 
 // secrets are the texts that must not come back in a server's words.
 func (e endpoint) secrets(k Key) []string {
-	all := []string{k.text()}
-	if user := e.url.User; user != nil {
+	all := append([]string{k.text()}, secretsIn(&e.url)...)
+	return slices.DeleteFunc(append(all, proxySecrets()...), func(s string) bool { return s == "" })
+}
+
+// secretsIn are the parts of a URL that are nobody else's business, in the forms in which they may come back.
+func secretsIn(u *url.URL) (all []string) {
+	if user := u.User; user != nil {
 		password, _ := user.Password()
 		all = append(all, user.String(), password, url.QueryEscape(password), base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
 		if password == "" {
 			all = append(all, user.Username()) // a token in the user's place
 		}
 	}
-	all = append(all, e.url.RawQuery, e.url.Fragment)
-	for _, values := range e.url.Query() {
+	all = append(all, u.RawQuery, u.Fragment)
+	for _, values := range u.Query() {
 		for _, v := range values {
 			all = append(all, v, url.QueryEscape(v))
 		}
 	}
-	kept := all[:0]
-	for _, s := range all {
-		if s != "" {
-			kept = append(kept, s)
-		}
-	}
-	return kept
+	return all
 }

@@ -50,7 +50,6 @@ func (x *exchange) judge(a *answer, v verdict) {
 	case a.garbage > 0:
 		x.fail(ErrTypeBadResponse, fmt.Sprintf("%d of %d events are no JSON", a.garbage, a.events))
 	}
-	x.invalidate(a)
 }
 
 func broken(err error) string {
@@ -79,52 +78,8 @@ func (x *exchange) notAStream(v verdict) {
 		"not an event stream (Content-Type %q); give the base URL of an OpenAI-compatible server as the endpoint", v.kind))
 }
 
-// invalidate lists the reasons against the measurement.
-func (x *exchange) invalidate(a *answer) {
-	s := x.span
-	mark := func(reason string, is bool) {
-		if is {
-			s.Invalid = append(s.Invalid, reason)
-		}
-	}
-	mark(schema.ReasonPrefixCacheHit, s.CachedInputTokens.V > 0)
-	cut, more := x.miscounted()
-	mark(schema.ReasonTokensCut, cut)
-	mark(schema.ReasonTokenCount, more)
-	mark(schema.ReasonLength, s.ErrorType == "" && mismatched(s, x.asksExactly()))
-	mark(schema.ReasonStreamBroken, s.ErrorType == ErrTypeStreamBroken)
-	mark(schema.ReasonNoFirstToken, s.ErrorType == "" && len(a.tokensNS) == 0)
-}
-
-// miscounted compares the prompt as counted with the prompt as sent. Where the model's own tokenizer counted it and the
-// chat template is known, any difference tells: less is a cut, more a template that adds what it did not add at first.
-//
-// Another tokenizer's counts differ by up to a tenth or so from the model's; a chat template only ever adds. So a prompt
-// was cut when a fifth of it is missing, and when it is shorter than sent and exactly as long as a context can be.
-func (x *exchange) miscounted() (cut, more bool) {
-	sent, seen := x.span.TextTokens, x.span.InputTokens
-	if template := x.c.cfg.Template; template.OK {
-		return seen.OK && seen.V < sent+template.V, seen.OK && seen.V > sent+template.V
-	}
-	if !seen.OK || seen.V >= sent {
-		return false, false
-	}
-	full := seen.V%1024 == 0 || seen.V == x.c.cfg.MaxContext
-	return full || int64(seen.V) < int64(sent)*4/5-16, false
-}
-
 // asksExactly says whether the server was told to give exactly so many tokens. Where it cannot be told, both lengths are
 // in the row and a shorter answer is no fault.
 func (x *exchange) asksExactly() bool {
 	return x.span.Prompt.ExactLength && x.c.cfg.Profile.IgnoreEOS && x.dress == full
-}
-
-// mismatched says whether the answer has another length than was asked: a bound was overstepped or an exact length
-// missed. What cannot be known is not held against the request.
-func mismatched(s *schema.Span, exactly bool) bool {
-	asked, got := s.OutputTokensRequested, s.OutputTokens
-	if !asked.OK || !got.OK {
-		return false
-	}
-	return got.V > asked.V || exactly && got.V != asked.V
 }

@@ -17,6 +17,7 @@ var errTooLarge = errors.New("answer too large")
 type recording struct {
 	maxLine  int
 	maxTotal int
+	maxLines int
 
 	bytes    []byte
 	lines    []recordedLine
@@ -35,8 +36,8 @@ type recordedLine struct {
 type arrivals interface{ touch(atNS int64) }
 
 // reset makes the recording empty and keeps its buffers.
-func (r *recording) reset(maxLine, maxTotal int) {
-	*r = recording{maxLine: maxLine, maxTotal: maxTotal, bytes: r.bytes[:0], lines: r.lines[:0]}
+func (r *recording) reset(maxLine, maxTotal, maxLines int) {
+	*r = recording{maxLine: maxLine, maxTotal: maxTotal, maxLines: maxLines, bytes: r.bytes[:0], lines: r.lines[:0]}
 }
 
 // read records body until [DONE], the end of the stream or a bound. It returns nil for the first two.
@@ -86,6 +87,9 @@ func (r *recording) take(n int) error {
 		r.lineAt = at
 		if r.longest() {
 			return fmt.Errorf("%w: a line of over %d bytes", errTooLarge, r.maxLine)
+		}
+		if len(r.lines) > r.maxLines && !r.finished {
+			return fmt.Errorf("%w: over %d lines", errTooLarge, r.maxLines)
 		}
 	}
 	if len(r.bytes)-r.lineAt > r.maxLine && !r.finished {

@@ -20,7 +20,7 @@ func (nobody) touch(int64) {}
 
 func record(r io.Reader, maxLine, maxTotal int) (*recording, error) {
 	rec := new(recording)
-	rec.reset(maxLine, maxTotal)
+	rec.reset(maxLine, maxTotal, maxTotal)
 	return rec, rec.read(r, nobody{})
 }
 
@@ -137,7 +137,7 @@ func TestRecordingKeepsItsBuffers(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := cap(r.bytes)
-	r.reset(1<<20, 1<<20)
+	r.reset(1<<20, 1<<20, 1<<20)
 	if r.finished || len(r.lines) > 0 || len(r.bytes) > 0 || cap(r.bytes) != before {
 		t.Errorf("%+v", r)
 	}
@@ -149,7 +149,7 @@ func BenchmarkRecording(b *testing.B) {
 		`"id":"chatcmpl-cWd8laAnrr0u06i3JkZgPkcq2PZ5MM52","model":"tiny","object":"chat.completion.chunk"}` + "\n\n")
 	r := new(recording)
 	lines := func(n int) { // events, of two lines each
-		r.reset(1<<20, 1<<30)
+		r.reset(1<<20, 1<<30, 1<<30)
 		if err := r.read(io.LimitReader(&again{line: line}, int64(n*len(line))), nobody{}); err != nil {
 			b.Fatal(err)
 		}

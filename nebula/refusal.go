@@ -13,18 +13,18 @@ import (
 
 // The error types of a span. An HTTP status that means none of them is http_ and its number.
 const (
-	ErrTypeConnect       = "connect"               // no connection, or none that became a response
-	ErrTypeIdle          = "timeout_idle"          // no byte for longer than Config.Idle
-	ErrTypeTimeout       = "timeout"               // not done within Config.Deadline
-	ErrTypeOverloaded    = "overloaded"            // the server asks to come back later
-	ErrTypeContextLength = "context_length"        // the prompt does not fit the model's context
-	ErrTypeAuth          = "auth"                  // the key is missing, wrong or not allowed
-	ErrTypeStreamError   = "stream_error"          // an error inside a stream that began as a success
-	ErrTypeStreamBroken  = "stream_broken"         // the stream ended without [DONE]
-	ErrTypeBadResponse   = "bad_response"          // not an event stream, or events that are no JSON
-	ErrTypeTooLarge      = "too_large"             // a line or the whole answer exceeds its bound
-	ErrTypeInterrupted   = schema.ErrorInterrupted // the run was stopped
-	ErrTypeBadRequest    = "bad_request"           // the request could not be written
+	ErrTypeConnect       = "connect"                // no connection, or none that became a response
+	ErrTypeIdle          = "timeout_idle"           // no byte for longer than Config.Idle
+	ErrTypeTimeout       = "timeout"                // not done within Config.Deadline
+	ErrTypeOverloaded    = "overloaded"             // the server asks to come back later
+	ErrTypeContextLength = "context_length"         // the prompt does not fit the model's context
+	ErrTypeAuth          = "auth"                   // the key is missing, wrong or not allowed
+	ErrTypeStreamError   = "stream_error"           // an error inside a stream that began as a success
+	ErrTypeStreamBroken  = schema.ErrorStreamBroken // the stream ended without [DONE]
+	ErrTypeBadResponse   = "bad_response"           // not an event stream, or events that are no JSON
+	ErrTypeTooLarge      = "too_large"              // a line or the whole answer exceeds its bound
+	ErrTypeInterrupted   = schema.ErrorInterrupted  // the run was stopped
+	ErrTypeBadRequest    = "bad_request"            // the request could not be written
 )
 
 // refusal is an error in a server's own words.

@@ -30,12 +30,12 @@ type Schedule struct {
 
 	Gap          time.Duration // between a worker's requests, on the mean: half of it to one and a half, by chance; default none
 	AfterAbandon time.Duration // after a request given up before its end; default schema.GivenUpSettle
-	MaxFailures  int           // attempts in a row, for each worker, that find no usable server before the run stops; default 5
+	MaxFailures  int           // in a row, for each worker, before the run stops; default 5
+	Patience     time.Duration // how long a server may be unreachable or overloaded before the run stops; default 5 min
 
 	next     atomic.Int64 // of the prompts being sent
 	sequence atomic.Int64 // of request ids
-	failing  atomic.Int64 // attempts in a row without a usable server
-	answered atomic.Bool
+	breaker  breaker
 	counters counters
 }
 
@@ -46,6 +46,8 @@ type Progress struct {
 	Total, Done, Failed, InFlight int64 // prompts, warm-ups included; Done includes Failed
 	Retries                       int64
 	InputTokens, OutputTokens     int64 // as far as the server counts
+
+	Waiting time.Duration // for a server that is unreachable or overloaded
 }
 
 // Progress may be asked at any time.
@@ -54,31 +56,13 @@ func (s *Schedule) Progress() Progress {
 	return Progress{
 		Total: n.total.Load(), Done: n.done.Load(), Failed: n.failed.Load(), InFlight: n.inFlight.Load(),
 		Retries: n.retries.Load(), InputTokens: n.input.Load(), OutputTokens: n.output.Load(),
+		Waiting: s.breaker.waiting(),
 	}
-}
-
-// StopError says that the run stopped early because there is no usable server.
-type StopError struct {
-	Endpoint  string // without credentials
-	ErrorType string // connect, auth or http_404
-	Message   string
-	Failures  int // in a row
-}
-
-// Error names the endpoint and what to do.
-func (e *StopError) Error() string {
-	mend := "start the server or correct the endpoint"
-	switch e.ErrorType {
-	case ErrTypeAuth:
-		mend = "check the key"
-	case "http_404", "http_405", "http_501":
-		mend = "check the endpoint's path and the model's name"
-	}
-	return fmt.Sprintf("sending prompts to %s: %s (%s, %d in a row): %s", e.Endpoint, e.Message, e.ErrorType, e.Failures, mend)
 }
 
 // Run sends all prompts and returns when the last span has been handed over. Failed requests are rows, not errors: it
 // returns an error when ctx ends, when there is no usable server (a *StopError), or when a sink takes nothing any more.
+// While the server is unreachable or overloaded no prompt is given up: each in flight is asked again, later each time.
 // When ctx ends, requests in flight are cancelled and their spans still handed over.
 func (s *Schedule) Run(ctx context.Context, c *Client) error {
 	if len(s.Sinks) == 0 {
@@ -86,6 +70,7 @@ func (s *Schedule) Run(ctx context.Context, c *Client) error {
 	}
 	setDefault(&s.AfterAbandon, schema.GivenUpSettle)
 	setDefault(&s.MaxFailures, 5)
+	setDefault(&s.Patience, DefaultPatience)
 	s.counters.total.Add(int64(len(s.Warmup) + len(s.Prompts)))
 	for _, batch := range []struct {
 		prompts []*schema.Prompt
@@ -110,27 +95,6 @@ func (s *Schedule) send(ctx context.Context, c *Client, prompts []*schema.Prompt
 		workers.Go(func(ctx context.Context) error { return w.work(ctx, prompts) })
 	}
 	return workers.Wait()
-}
-
-// noUsableServer says whether a failure would meet every other prompt as well.
-func noUsableServer(errorType string) bool {
-	return errorType == ErrTypeConnect || errorType == ErrTypeAuth || errorType == "http_404" || errorType == "http_405" || errorType == "http_501"
-}
-
-// weigh counts failures in a row. Before anything was ever answered one is enough: an endpoint, a key or a model's name
-// is wrong.
-func (s *Schedule) weigh(span *schema.Span) error {
-	switch {
-	case noUsableServer(span.ErrorType):
-		n := s.failing.Add(1)
-		if !s.answered.Load() || n >= int64(s.MaxFailures*len(s.Sinks)) {
-			return &StopError{Endpoint: span.Endpoint, ErrorType: span.ErrorType, Message: span.ErrorMessage, Failures: int(n)}
-		}
-	case span.HTTPStatus.OK:
-		s.answered.Store(true)
-		s.failing.Store(0)
-	}
-	return nil
 }
 
 // worker sends one request at a time. Its sink is its own: rings have one producer.
@@ -171,7 +135,8 @@ func (w *worker) ask(ctx context.Context, p *schema.Prompt) *Reply {
 		Concurrency: int32(len(w.s.Sinks)),
 		Warmup:      w.warmup,
 	}
-	reply := w.c.Ask(ctx, p, call, func(call Call) *Reply { return w.attempt(ctx, p, call) })
+	began := time.Now()
+	reply := w.c.Ask(ctx, p, call, func(call Call) *Reply { return w.attempt(ctx, p, call, began) })
 	span := reply.Span
 	n.done.Add(1)
 	if span.ErrorType != "" {
@@ -183,15 +148,16 @@ func (w *worker) ask(ctx context.Context, p *schema.Prompt) *Reply {
 	return reply
 }
 
-// attempt tells the pipeline that a request opens before the request exists, and hands its span over afterwards.
-func (w *worker) attempt(ctx context.Context, p *schema.Prompt, call Call) *Reply {
+// attempt tells the pipeline that a request opens before the request exists, and hands its span over afterwards. The
+// prompt was first sent when it began.
+func (w *worker) attempt(ctx context.Context, p *schema.Prompt, call Call, began time.Time) *Reply {
 	if w.err = w.push(ctx, &schema.SpanEvent{OpenNS: clock.Now()}); w.err != nil {
 		return &Reply{Span: w.c.newSpan(p, call)} // never opened: there is no row to lose
 	}
 	reply := w.c.Send(ctx, p, call)
 	w.err = w.push(ctx, &schema.SpanEvent{Span: reply.Span})
 	if w.err == nil {
-		w.err = w.s.weigh(reply.Span)
+		w.err = w.s.breaker.weigh(reply, time.Since(began), w.s.MaxFailures*len(w.s.Sinks), w.s.Patience)
 	}
 	if w.err != nil {
 		reply.Retry = RetryNever

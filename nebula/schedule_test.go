@@ -245,41 +245,6 @@ func TestRunStopsOnAWrongKeyOrModel(t *testing.T) {
 	}
 }
 
-func TestRunOutlivesAShortOutageButNotALongOne(t *testing.T) {
-	for failures, stops := range map[int]bool{3: false, 1 << 20: true} {
-		bubble(t, func(t *testing.T) {
-			var mu sync.Mutex
-			dials := 0
-			c := client(t, stream(says("x"), done), func(cfg *Config) {
-				dial := cfg.Dial
-				cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-					mu.Lock()
-					dials++
-					n := dials
-					mu.Unlock()
-					if n > 1 && n <= 1+failures {
-						return nil, errors.New("connection refused")
-					}
-					return dial(ctx, network, address)
-				}
-			})
-			// The gap outlasts the connection's idle time, so that each request dials.
-			s := &Schedule{RunID: "r", Prompts: prompts(6), Sinks: sinks(1), Gap: 10 * time.Second}
-			err := s.Run(t.Context(), c)
-			if (err != nil) != stops {
-				t.Errorf("%d failures: %v", failures, err)
-			}
-			var stop *StopError
-			if stops && (!errors.As(err, &stop) || stop.Failures != 5) {
-				t.Errorf("stopped with %v", err)
-			}
-			if p := s.Progress(); !stops && (p.Done != 6 || p.Failed != 0) {
-				t.Errorf("progress %+v", p)
-			}
-		})
-	}
-}
-
 // llama.cpp announces keep-alive and closes all the same: a request on the old connection would be lost.
 func TestEveryRequestHasAConnectionOfItsOwn(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -47,13 +46,23 @@ type Retry int
 
 // The kinds of retry.
 const (
-	RetryNever  Retry = iota
-	RetryLater        // the server is overloaded or could not be reached
-	RetryBarely       // at once, without the fields that the server did not understand
+	RetryNever     Retry = iota
+	RetryLater           // the server is overloaded or could not be reached
+	RetryBarely          // at once, without the fields that the server did not understand
+	RetryUntilBack       // later, and however often: a schedule waits for its server
 )
 
 // maxErrorBytes bounds what is read of an answer with an error status.
 const maxErrorBytes = 64 << 10
+
+// linesFor bounds the lines of an answer, so that a server that never ends one is left within a minute or a few: eight
+// events for each token asked for, and 5,000 for what else it may say, keep-alive comments in a queue most of all.
+func linesFor(tokens int32) int {
+	if tokens <= 0 {
+		return 1 << 20
+	}
+	return 10_000 + 16*int(min(tokens, 1<<16))
+}
 
 // exchange is one request on its way.
 type exchange struct {
@@ -96,7 +105,7 @@ func (c *Client) Send(ctx context.Context, p *schema.Prompt, call Call) *Reply {
 	x.ctx = x.out.follow(ctx)
 
 	x.rec = c.recordings.Get().(*recording)
-	x.rec.reset(c.cfg.MaxLineBytes, c.cfg.MaxTotalBytes)
+	x.rec.reset(c.cfg.MaxLineBytes, c.cfg.MaxTotalBytes, linesFor(p.MaxTokens))
 	defer c.keepRecording(x.rec)
 	x.run(body, call.KeepText)
 	return reply
@@ -214,9 +223,8 @@ func (x *exchange) refused(response *http.Response) {
 	status := response.StatusCode
 	kind := r.errorType(status)
 	message := r.message
-	if target, err := response.Location(); err == nil && status/100 == 3 {
-		message = "the server redirects to " + (&url.URL{Scheme: target.Scheme, Host: target.Host}).String() +
-			"; give that as the endpoint if you trust it"
+	if why := misled(status, response.Header, page, response.Request.URL); why != "" {
+		message = why
 	}
 	if strings.TrimSpace(message) == "" {
 		message = http.StatusText(status)
@@ -245,11 +253,6 @@ func (x *exchange) undress(page []byte) {
 
 func (x *exchange) fail(kind, message string) {
 	x.span.ErrorType, x.span.ErrorMessage = kind, x.c.censor.clean(message)
-	reason := schema.ReasonFailed
-	if kind == ErrTypeInterrupted {
-		reason = schema.ReasonInterrupted
-	}
-	x.span.Invalid = append(x.span.Invalid, reason)
 }
 
 // failOwn names a failure that this side caused.
@@ -272,17 +275,15 @@ func (x *exchange) failWithoutResponse(err error) {
 		x.failOwn(cause)
 		return
 	}
-	if asked, ok := errors.AsType[*url.Error](err); ok {
-		err = asked.Err
-	}
-	x.fail(ErrTypeConnect, err.Error())
+	x.fail(ErrTypeConnect, unanswered(err))
 	x.reply.Retry = RetryLater
 }
 
-// close ends the span.
+// close ends the span, and lists the reasons against the measurement.
 func (x *exchange) close(endNS int64) {
 	s := x.span
 	s.EndNS = max(endNS, s.StartNS)
+	s.Invalid = s.Reasons(schema.Asked{Template: x.c.cfg.Template, MaxContext: x.c.cfg.MaxContext, Exactly: x.asksExactly()})
 	if s.ErrorType == "" && x.learn {
 		for known := x.c.dressed.Load(); known < int32(x.dress); known = x.c.dressed.Load() {
 			x.c.dressed.CompareAndSwap(known, int32(x.dress)) // it answers like that: ask like that from now on

@@ -170,6 +170,20 @@ func TestAnswersAreBounded(t *testing.T) {
 				}
 			}
 		}), total: 1 << 20},
+		"more than was asked for": {h: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // before that the server does not notice that nobody listens
+			for pause(r.Context(), 10*time.Millisecond) {
+				_, _ = io.WriteString(w, says("x")+"\n\n")
+				flush(w)
+			}
+		})},
+		"empty lines": {h: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for {
+				if _, err := w.Write(bytes.Repeat([]byte("\n"), 1<<14)); err != nil {
+					return
+				}
+			}
+		})},
 		"gzip bomb": {h: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			z := gzip.NewWriter(w)
@@ -184,6 +198,9 @@ func TestAnswersAreBounded(t *testing.T) {
 			r := send(t, c.h, hello, func(cfg *Config) { cfg.MaxTotalBytes = c.total })
 			if r.Span.ErrorType != ErrTypeTooLarge || !r.Span.GivenUp {
 				t.Errorf("%s: %q: %s", name, r.Span.ErrorType, r.Span.ErrorMessage)
+			}
+			if took := time.Duration(r.Span.EndNS - r.Span.StartNS); took > time.Minute {
+				t.Errorf("%s: listened for %v", name, took)
 			}
 		})
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,7 +83,7 @@ func (c *Client) countTokens(ctx context.Context, text string, longest *atomic.I
 	if p.NoSpecial {
 		question["add_special_tokens"] = false
 	}
-	page, err := c.ask(ctx, p.Tokenize, question)
+	page, err := c.ask(ctx, p.Tokenize, question, 1<<20+128*len(text)) // TGI describes each token in some 60 bytes
 	if err != nil {
 		return 0, fmt.Errorf("counting tokens with %s: %w", p.Name, err)
 	}
@@ -98,8 +97,8 @@ func (c *Client) countTokens(ctx context.Context, text string, longest *atomic.I
 	return n, nil
 }
 
-// ask posts a JSON question to a path below the root and returns the answer.
-func (c *Client) ask(ctx context.Context, path string, question any) ([]byte, error) {
+// ask posts a JSON question to a path below the root and returns the answer, of at most so many bytes.
+func (c *Client) ask(ctx context.Context, path string, question any, most int) ([]byte, error) {
 	body, err := json.Marshal(question)
 	if err != nil {
 		return nil, err
@@ -115,15 +114,15 @@ func (c *Client) ask(ctx context.Context, path string, question any) ([]byte, er
 	c.cfg.Key.authorize(request)
 	response, err := c.http.Do(request)
 	if err != nil {
-		if asked, ok := errors.AsType[*url.Error](err); ok {
-			err = asked.Err
-		}
-		return nil, errors.New(c.censor.clean(err.Error()))
+		return nil, errors.New(c.censor.clean(unanswered(err)))
 	}
 	defer response.Body.Close()
-	page, err := io.ReadAll(io.LimitReader(response.Body, int64(c.cfg.MaxTotalBytes)))
+	page, err := io.ReadAll(io.LimitReader(response.Body, int64(most)+1))
 	if err != nil {
 		return nil, errors.New(c.censor.clean(err.Error()))
+	}
+	if len(page) > most {
+		return nil, fmt.Errorf("%w: over %d bytes", errTooLarge, most)
 	}
 	if response.StatusCode != http.StatusOK {
 		r := refusalIn(page)

@@ -19,10 +19,14 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // newTransport speaks HTTP/1.1 only: one connection per stream, so that no stream waits for another's frames, and the
 // last write on the connection is the request's last.
-func newTransport(dial Dial) *http.Transport {
+func newTransport(dial Dial, secure *tls.Config) *http.Transport {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	}
+	if secure = secure.Clone(); secure == nil {
+		secure = new(tls.Config)
+	}
+	secure.NextProtos = []string{"http/1.1"} // said aloud, for servers that would take HTTP/2 for granted
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
@@ -37,6 +41,7 @@ func newTransport(dial Dial) *http.Transport {
 			return stamped, nil
 		},
 		Protocols:           protocols,
+		TLSClientConfig:     secure,
 		TLSHandshakeTimeout: 10 * time.Second,
 		// A connection of its own for each request. llama.cpp announces keep-alive and closes after every stream all the
 		// same, uvicorn closes after 5 s: a request sent into that is lost. Dialling comes before StartNS.

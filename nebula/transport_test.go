@@ -50,7 +50,7 @@ func TestStartIsStampedByTheKernelsWriteOverTCPAndTLS(t *testing.T) {
 func TestSendingFindsItsConnection(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
-	transport := newTransport(nil)
+	transport := newTransport(nil, nil)
 	defer transport.CloseIdleConnections()
 	pool := x509.NewCertPool()
 	pool.AddCert(server.Certificate())

@@ -19,21 +19,11 @@ func newCensor(secrets []string) censor {
 	return censor{secrets: func() []string { return secrets }}
 }
 
-// clean makes a server's words fit for a screen, a log and a row: one line of valid UTF-8 without control characters
-// or secrets, of at most maxWords bytes.
+// clean makes a server's words fit for a screen, a log and a row: one line of printable characters without secrets, of at
+// most maxWords bytes.
 func (c censor) clean(s string) string {
 	// Enough for the longest secret that the cut could split, not for a 64 KiB page.
-	s = strings.ToValidUTF8(s[:min(len(s), 16*maxWords)], "")
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
-			return -1
-		default:
-			return r
-		}
-	}, s)
+	s = printable(s[:min(len(s), 16*maxWords)])
 	if c.secrets != nil {
 		for _, secret := range c.secrets() {
 			s = redact(s, secret)
@@ -44,6 +34,21 @@ func (c censor) clean(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxWords-len("…")], "") + "…"
+}
+
+// printable is a text without what a terminal may obey or what cannot be seen: control characters, C1 too, what turns the
+// direction of writing, and bytes that are no UTF-8. Spaces of any kind and line breaks become plain spaces.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		default:
+			return -1
+		}
+	}, strings.ToValidUTF8(s, ""))
 }
 
 // leastQuoted is how many bytes of a secret give it away: servers quote the beginnings of keys.

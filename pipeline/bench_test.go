@@ -85,9 +85,28 @@ func benchRun() *schema.Run {
 	return &schema.Run{ID: "bench", Host: "host", Model: "meta-llama/Meta-Llama-3-8B", CorpusID: "corpus"}
 }
 
-// BenchmarkRingToParquet carries readings from the ring through labelling and record batches into published Parquet.
-// One op is one sample. Run it with -cpu 1 for the figure of one core.
+// BenchmarkRingToParquet carries readings from the ring through the journal, labelling and record batches into published
+// Parquet; beside it, the same without the journal. One op is one sample. Run it with -cpu 1 for the figure of one core.
 func BenchmarkRingToParquet(b *testing.B) {
+	b.Run("journal", func(b *testing.B) {
+		ringToParquet(b, func(p *Pipeline, now int64) error { return p.step(now, false, nil) })
+	})
+	b.Run("none", func(b *testing.B) {
+		popped := make([]schema.Reading, batchRows)
+		ringToParquet(b, func(p *Pipeline, _ int64) error {
+			for n := p.Readings.Pop(popped); n > 0; n = p.Readings.Pop(popped) {
+				for i := range popped[:n] {
+					if err := p.file(&popped[i]); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func ringToParquet(b *testing.B, take func(p *Pipeline, now int64) error) {
 	b.ReportAllocs()
 	c := newCampaign()
 	dir := b.TempDir()
@@ -96,6 +115,7 @@ func BenchmarkRingToParquet(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	p.record.age = 0 // every look at the rings goes to the journal
 	const burst = 1 << 15
 	made := make([]schema.Reading, burst)
 	for done := 0; done < b.N; done += burst {
@@ -106,13 +126,15 @@ func BenchmarkRingToParquet(b *testing.B) {
 		end := made[burst-1].EndNS
 		for ; c.span(c.request).StartNS < end; c.request++ {
 			spans.Push(&schema.SpanEvent{Span: c.span(c.request)})
-			p.takeSpans()
+			if err := p.takeSpans(); err != nil {
+				b.Fatal(err)
+			}
 		}
 		b.StartTimer()
 		for i := range made {
 			readings.Push(&made[i])
 		}
-		if err := p.step(end); err != nil {
+		if err := take(p, end); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -123,6 +145,18 @@ func BenchmarkRingToParquet(b *testing.B) {
 	rows := (b.N + burst - 1) / burst * burst
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "samples/s")
 	b.ReportMetric(float64(sampleBytes(b, dir))/float64(rows), "file-B/row")
+}
+
+// BenchmarkRecover publishes what a journal holds. One op is one reading of it.
+func BenchmarkRecover(b *testing.B) {
+	b.ReportAllocs()
+	broke := breakOff(b, b.N/133+1)
+	dir := broke.cut(b, broke.sizes[len(broke.sizes)-1])
+	b.ResetTimer()
+	if _, err := Recover(dir, brokenName, "bench", false); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(broke.sizes[len(broke.sizes)-1]-broke.header)/float64(broke.readings), "journal-B/row")
 }
 
 func sampleBytes(b *testing.B, dir string) int64 {
@@ -200,7 +234,7 @@ func BenchmarkCSV(b *testing.B) {
 	b.ResetTimer()
 	for i := range b.N {
 		r := &made[i%len(made)]
-		record[0] = clock.Wall(r.MidNS()).Format("2006-01-02T15:04:05.000000Z")
+		record[0] = clock.Anchor().Wall(r.MidNS()).Format("2006-01-02T15:04:05.000000Z")
 		l := label{stage: schema.StageIdle}
 		if i < len(made) {
 			l = t.at(r.MidNS())

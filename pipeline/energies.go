@@ -104,13 +104,25 @@ func (p *Pipeline) estimate() *estimates {
 	fits := pool.New().WithMaxGoroutines(runtime.GOMAXPROCS(0))
 	for b := range p.Boards {
 		fits.Go(func() {
-			if m, ok := energy.Fit(p.Boards[b].Power, p.power[b].Located(), segments); ok {
+			if m, ok := energy.Fit(p.Boards[b].Power, p.moving(b), segments); ok {
 				e.models[b] = m
 			}
 		})
 	}
 	fits.Wait()
 	return e
+}
+
+// moving are a board's updates without those of a sensor that was stuck.
+func (p *Pipeline) moving(b int) []energy.Update {
+	return slices.DeleteFunc(p.power[b].Located(), func(u energy.Update) bool {
+		return slices.ContainsFunc(p.conducts[b].stuck, func(g schema.Gap) bool { return g.FromNS <= u.EdgeNS && u.EdgeNS <= g.ToNS })
+	})
+}
+
+// stuck says whether a board's power sensor was stuck during a request.
+func (p *Pipeline) stuck(s *schema.Span) bool {
+	return slices.ContainsFunc(p.conducts, func(c conduct) bool { return s.Missed(c.stuck) })
 }
 
 func (e *estimates) note(i int) {
@@ -148,7 +160,7 @@ func (p *Pipeline) charge(e *estimates) {
 	for i := range p.requests {
 		r := &p.requests[i]
 		of := e.of[&r.Span]
-		if of == nil || r.ErrorType != "" || slices.Contains(r.Invalid, schema.ReasonOverlap) {
+		if of == nil || r.ErrorType != "" || slices.Contains(r.Invalid, schema.ReasonOverlap) || p.stuck(&r.Span) {
 			continue
 		}
 		if r.PrefillEnergy = p.energyOf(e, of.prefill); r.PrefillEnergy.J.OK {
@@ -269,7 +281,11 @@ const (
 
 // account says where a board's energy went.
 func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
-	m := e.models[board]
+	m, c := e.models[board], &p.counters[board]
+	a.CounterResets = c.resets
+	if len(p.conducts[board].stuck) > 0 {
+		a.Reasons = append(a.Reasons, schema.ReasonStuck)
+	}
 	if m == nil {
 		a.Reasons = append(a.Reasons, schema.ReasonNoEnergy)
 		return a
@@ -287,12 +303,11 @@ func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
 	}
 	a.LagS, a.DelayS, a.LateS = schema.Some(m.LagS()), schema.Some(m.DelayS()), schema.Some(m.LateS())
 	a.SensorS, a.NoiseW = schema.Some(m.WindowS()), schema.Some(m.NoiseW())
-	c := &p.counters[board]
 	if c.fromNS == c.toNS {
 		return a
 	}
 	a.WindowS, a.EstimateJ = schema.Some(float64(c.toNS-c.fromNS)/1e9), schema.Some(m.BetweenJ(c.fromNS, c.toNS))
-	if c.wentBack || p.Boards[board].PowerScope == schema.PowerScopeModule { // the counter is the GPU's alone
+	if c.resets > 0 || p.Boards[board].PowerScope == schema.PowerScopeModule { // the counter is the GPU's alone
 		return a
 	}
 	a.CounterJ = schema.Some(c.toJ - c.fromJ)
@@ -321,11 +336,14 @@ func (p *Pipeline) unseen(m *energy.Model, e *estimates) bool {
 	return blind > all/50
 }
 
+// CounterResets is how often a board's energy counter went back.
+func (p *Pipeline) CounterResets(board int) int64 { return p.counters[board].resets }
+
 // counter follows a board's energy counter.
 type counter struct {
 	fromNS, toNS int64
 	fromJ, toJ   float64
-	wentBack     bool // the driver was loaded anew
+	resets       int64 // times that it went back: the driver was loaded anew
 }
 
 func (c *counter) add(r *schema.Reading) {
@@ -336,6 +354,8 @@ func (c *counter) add(r *schema.Reading) {
 	if c.fromNS == 0 {
 		c.fromNS, c.fromJ, c.toJ = r.MidNS(), j, j
 	}
-	c.wentBack = c.wentBack || j < c.toJ
+	if j < c.toJ {
+		c.resets++
+	}
 	c.toNS, c.toJ = r.MidNS(), j
 }

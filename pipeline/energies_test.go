@@ -74,10 +74,10 @@ func measured(t *testing.T, change func(c *Config, requests []*schema.Span, read
 			t.Fatal("the ring is full")
 		}
 	}
-	if err := p.step(math.MaxInt64); err != nil {
+	if err := p.step(math.MaxInt64, true, nil); err != nil {
 		t.Fatal(err)
 	}
-	p.judge()
+	p.judge(make([]schema.Sampling, len(p.Boards)))
 	e := p.estimate()
 	p.charge(e)
 	return p, e, board

@@ -8,9 +8,10 @@ import (
 )
 
 // judge sorts the requests by start, adds the reasons that only the whole run can tell, and counts outcomes.
-func (p *Pipeline) judge() {
+func (p *Pipeline) judge(sampling []schema.Sampling) {
 	slices.SortFunc(p.requests, func(a, b schema.Request) int { return cmp.Compare(a.StartNS, b.StartNS) })
 	markOverlaps(p.requests)
+	p.markBoards(sampling)
 	run := p.Run
 	run.Requests, run.Succeeded, run.Failed, run.Interrupted, run.Invalid = int32(len(p.requests)), 0, 0, 0, 0
 	for i := range p.requests {
@@ -42,6 +43,36 @@ func markOverlaps(requests []schema.Request) {
 		}
 		if latest < 0 || requests[i].EndNS > requests[latest].EndNS {
 			latest = i
+		}
+	}
+}
+
+// markBoards marks the requests that a board was not read in, or not at its best.
+func (p *Pipeline) markBoards(sampling []schema.Sampling) {
+	var foreign bool
+	for b := range p.conducts {
+		c := &p.conducts[b]
+		c.end(&p.Boards[b])
+		foreign = foreign || c.baseline.foreign()
+	}
+	for i := range p.requests {
+		r := &p.requests[i]
+		for b := range p.conducts {
+			if t := p.conducts[b].throttled(&r.Span); t.OK {
+				r.Throttle = schema.Some(r.Throttle.V | t.V)
+			}
+			if r.Missed(sampling[b].Gaps) {
+				r.Invalid = append(r.Invalid, schema.ReasonGap)
+			}
+			if r.Stepped(sampling[b].ClockSteps) {
+				r.Invalid = append(r.Invalid, schema.ReasonClockStep)
+			}
+		}
+		if r.Throttle.V&schema.ThrottleSlowdown != 0 {
+			r.Invalid = append(r.Invalid, schema.ReasonThrottled)
+		}
+		if foreign {
+			r.Invalid = append(r.Invalid, schema.ReasonForeignLoad)
 		}
 	}
 }

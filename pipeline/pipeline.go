@@ -1,42 +1,40 @@
-// Package pipeline turns readings and spans into a dataset: it drains the rings that they arrive through, labels each
-// reading with its stage and request once every request that could touch it has closed, builds record batches, and
-// writes Parquet parts by gpu, llm and stage, published whole with a manifest last.
+// Package pipeline turns readings and spans into a dataset: it drains the rings that they arrive through into a journal,
+// reads the readings back from there, labels each with its stage and request once every request that could touch it has
+// closed, builds record batches, and writes Parquet parts by gpu, llm and stage, published whole with a manifest last.
+// Recover does the same with a journal that a process has left, by the same code.
 //
-// One goroutine, the one that calls Collect, does all of this; the rings are what it shares with others. Commit fits the
-// boards' energies side by side.
+// One goroutine, the one that calls Collect, does all of this; the rings are what it shares with others. A second one
+// syncs the journal, and Commit fits the boards' energies side by side.
 package pipeline
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
-	"math"
+	"os"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline/energy"
+	"github.com/llm-tracer/tracer/pipeline/journal"
 	"github.com/llm-tracer/tracer/pipeline/ring"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
-
-// drainRows is the most readings that are taken from the ring at a time.
-const drainRows = 4096
-
-// drainEvery is how often the rings are emptied. A ring must hold what arrives in between, and in a slow fsync.
-const drainEvery = 20 * time.Millisecond
 
 // Config is what one run writes, and where its rows come from.
 type Config struct {
 	Dir      string // the dataset
 	Run      *schema.Run
 	Boards   []schema.Board
-	Prompts  []schema.Prompt
+	Planned  []schema.Sampling // per board
+	Job      *store.Job        // nil where the run cannot be resumed
+	Prompts  []schema.Prompt   // the corpus, each prompt once
 	Readings *ring.SPSC[schema.Reading]
 	Spans    []*ring.SPSC[schema.SpanEvent] // one per worker
+	Note     func(string)                   // what the user is to know while the run goes on
 }
 
 // partition is where a sample is filed; a part holds one board, so that it is sorted as it is written.
@@ -49,19 +47,30 @@ type partition struct {
 type Pipeline struct {
 	Config
 	out     store.Run
-	batches store.Recycler // of samples only: statistics of plain string columns keep pointing into their batch
+	journal *journal.Journal
+	record  recorder
+	broken  error // why no parts are written any more; the journal still is
 
+	*derived
+}
+
+// derived is what is made of a journal.
+type derived struct {
+	rows      *journal.Rows    // as far as they have their label
+	batch     []schema.Reading // of the rows, scratch
+	next      int              // of the batch, to be labelled
 	spans     timeline
-	open      []int64          // per worker: when its open request was announced; 0 when it has none
-	waiting   []schema.Reading // not labelled yet, oldest first
-	batch     []schema.Reading // scratch for one look at the ring
+	open      []int64        // per worker: when its open request was announced; 0 when it has none
+	batches   store.Recycler // of samples only: statistics of plain string columns keep pointing into their batch
 	parts     map[partition]*store.Part[schema.Sample]
 	seq       map[partition]int
 	finished  []store.File
 	requests  []schema.Request
-	baseline  []mean // per board, until the first request
+	labelled  []int64 // per board
+	baseline  []mean  // per board, until the first request
 	power     []*energy.Updates
 	counters  []counter
+	conducts  []conduct // per board
 	requested bool
 }
 
@@ -70,104 +79,130 @@ type mean struct {
 	n   int
 }
 
-// Open claims the run's id in the dataset.
+// Open publishes the corpus and claims the run's id in the dataset by beginning its journal.
 func Open(c Config) (*Pipeline, error) {
 	if err := store.CheckRunID(c.Run.ID); err != nil {
 		return nil, err
 	}
-	p := &Pipeline{
-		Config:   c,
-		out:      store.Run{Root: c.Dir, Name: c.Run.ID + "-" + schema.Slug(c.Run.Host)},
-		open:     make([]int64, len(c.Spans)),
-		batch:    make([]schema.Reading, drainRows),
-		parts:    map[partition]*store.Part[schema.Sample]{},
-		seq:      map[partition]int{},
-		baseline: make([]mean, len(c.Boards)),
-		counters: make([]counter, len(c.Boards)),
+	if c.Planned == nil {
+		c.Planned = make([]schema.Sampling, len(c.Boards))
 	}
-	for i := range c.Boards {
-		p.power = append(p.power, energy.NewUpdates(c.Boards[i].Power.Period))
-	}
-	if err := p.out.Claim(); err != nil {
+	p := &Pipeline{Config: c, out: store.Run{Root: c.Dir, Name: store.RunName(c.Run.ID, c.Run.Host)}, record: recorder{age: batchAge}}
+	if err := p.out.Uncommitted(); err != nil {
 		return nil, err
+	}
+	if _, err := store.PublishCorpus(c.Dir, c.Run.CorpusID, c.Prompts); err != nil {
+		return nil, err
+	}
+	var err error
+	p.journal, err = journal.Create(journal.Path(c.Dir, p.out.Name), &journal.Header{
+		Run: *c.Run, Boards: c.Boards, Sampling: c.Planned, Workers: len(c.Spans), Job: c.Job,
+	}, &store.Recycler{})
+	if errors.Is(err, journal.ErrExists) {
+		return nil, begun(p.out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err = p.out.Uncommitted(); err == nil { // still
+		if err = p.out.Fresh(); err == nil {
+			err = p.out.Reserve()
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.journal.Remove())
+	}
+	p.derive(len(c.Spans))
+	if p.journal.Unlocked {
+		p.note("the filesystem of " + c.Dir + " knows no locks: no other tracer can tell that this run is being written")
 	}
 	return p, nil
 }
 
-// Collect drains the rings until done is closed, which is to happen after every producer has stopped, and then labels
-// what is left. It returns early when a part cannot be written.
-func (p *Pipeline) Collect(done <-chan struct{}) error {
-	tick := time.NewTicker(drainEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			if err := p.step(clock.Now()); err != nil {
-				return err
-			}
-		case <-done:
-			return p.step(math.MaxInt64)
-		}
+// Free says whether a run's id can be claimed, before anything is spent on the run. Open alone claims it.
+func Free(dir, id, host string) error {
+	out := store.Run{Root: dir, Name: store.RunName(id, host)}
+	if out.Committed() {
+		return out.Uncommitted()
 	}
-}
-
-// step takes what the rings hold and labels every reading from before the horizon: the earliest instant that a request
-// still open, or not yet announced, could touch. now must be read before the rings are.
-func (p *Pipeline) step(now int64) error {
-	for {
-		n := p.Readings.Pop(p.batch)
-		if n == 0 {
-			break
-		}
-		p.waiting = append(p.waiting, p.batch[:n]...)
+	if _, err := os.Stat(journal.Path(dir, out.Name)); err == nil {
+		return begun(out)
 	}
-	p.takeSpans()
-	horizon := now
-	for _, since := range p.open {
-		if since != 0 {
-			horizon = min(horizon, since)
-		}
-	}
-	i := 0
-	for ; i < len(p.waiting) && p.waiting[i].MidNS() < horizon; i++ {
-		if err := p.file(&p.waiting[i]); err != nil {
-			return err
-		}
-	}
-	p.waiting = slices.Delete(p.waiting, 0, i)
 	return nil
 }
 
-// takeSpans follows which workers have a request open and keeps what closed.
-func (p *Pipeline) takeSpans() {
-	events := make([]schema.SpanEvent, 16)
-	for worker, spans := range p.Spans {
-		for {
-			n := spans.Pop(events)
-			for _, e := range events[:n] {
-				if e.Span == nil {
-					p.open[worker] = e.OpenNS
-					continue
-				}
-				p.open[worker] = 0
-				p.spans.add(e.Span)
-				p.requests = append(p.requests, p.request(e.Span))
+// begun is a run of which there is a journal.
+func begun(out store.Run) error {
+	return fmt.Errorf("%w: %s is being written, or broke off, and tracer recover publishes what it holds; choose another --run-id", store.ErrRunExists, journal.Path(out.Root, out.Name))
+}
+
+// derive begins anew with what is made of the journal.
+func (p *Pipeline) derive(workers int) {
+	boards := len(p.Boards)
+	p.derived = &derived{
+		rows: p.journal.Rows(), open: make([]int64, workers),
+		parts: map[partition]*store.Part[schema.Sample]{}, seq: map[partition]int{},
+		labelled: make([]int64, boards), baseline: make([]mean, boards), counters: make([]counter, boards),
+		conducts: make([]conduct, boards),
+	}
+	for i := range p.Boards {
+		p.power = append(p.power, energy.NewUpdates(p.Boards[i].Power.Period))
+	}
+}
+
+func (p *Pipeline) note(what string) {
+	if p.Note != nil {
+		p.Note(what)
+	}
+}
+
+// closed takes a finished request.
+func (p *Pipeline) closed(worker int, s *schema.Span) {
+	p.open[worker] = 0
+	p.spans.add(s)
+	p.requests = append(p.requests, p.request(s))
+}
+
+// horizon is the earliest instant that a request which is still open, or was not announced at that time, could touch.
+func (p *Pipeline) horizon(looked int64) int64 {
+	for _, since := range p.open {
+		if since != 0 {
+			looked = min(looked, since)
+		}
+	}
+	return looked
+}
+
+// label labels every reading of the journal, up to a place there, that was taken before the horizon. Readings are read
+// back when their turn comes, so that those which wait for a long request take no memory.
+func (p *Pipeline) label(before, horizon int64) (err error) {
+	for {
+		for ; p.next < len(p.batch); p.next++ {
+			r := &p.batch[p.next]
+			if r.MidNS() >= horizon {
+				return nil
 			}
-			if n == 0 {
-				break
+			if err := p.file(r); err != nil {
+				return err
 			}
+		}
+		p.next = 0
+		if p.batch, err = p.rows.Next(before, p.batch); err != nil || len(p.batch) == 0 {
+			return err
 		}
 	}
 }
 
 // file labels a reading and hands it to its partition's part.
 func (p *Pipeline) file(r *schema.Reading) error {
+	p.labelled[r.Board]++
 	l := p.spans.at(r.MidNS())
 	p.idleBaseline(r, l)
 	if r.PowerInstantW.OK && p.Boards[r.Board].Power.Period > 0 {
 		p.power[r.Board].Add(r.StartNS, r.EndNS, r.PowerInstantW.V)
 	}
 	p.counters[r.Board].add(r)
+	p.conducts[r.Board].add(r, &p.Boards[r.Board], !p.requested)
 	key := partition{r.Board, l.stage}
 	out := p.parts[key]
 	if out == nil {
@@ -198,13 +233,7 @@ func (p *Pipeline) idleBaseline(r *schema.Reading, l label) {
 func (p *Pipeline) samplePath(key partition) string {
 	b := &p.Boards[key.board]
 	return path.Join(schema.Samples.Name, "gpu="+schema.Slug(b.Name), "llm="+schema.Slug(p.Run.Model), "stage="+string(key.stage),
-		fmt.Sprintf("%s-%s-%03d.parquet", p.out.Name, shortUUID(b.UUID), p.seq[key]))
-}
-
-// shortUUID is the eight digits that tell boards apart in file names.
-func shortUUID(uuid string) string {
-	s := schema.Slug(strings.TrimPrefix(strings.TrimPrefix(uuid, "GPU-"), "MIG-"))
-	return s[:min(8, len(s))]
+		fmt.Sprintf("%s-%s-%03d.parquet", p.out.Name, schema.ShortUUID(b.UUID), p.seq[key]))
 }
 
 func (p *Pipeline) close(key partition) error {
@@ -231,9 +260,39 @@ func (p *Pipeline) request(s *schema.Span) schema.Request {
 	return r
 }
 
-// Commit writes the tables beside the samples, publishes every file and, last, the manifest. sampling has one entry per
-// board; the run's end, status and counts must stand in Run already, except those of its requests.
+// Commit writes down how the run ended, then the tables beside the samples, publishes every file and, last, the manifest,
+// and removes the journal. sampling has one entry per board; the run's end, status and counts must stand in Run already,
+// except those of its requests. A commit that fails leaves the journal for Recover.
 func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (store.Manifest, error) {
+	p.record.sum(p.Run)
+	err := p.persist(func() error { return p.journal.End(p.Run, sampling) })
+	if err == nil {
+		err = p.journal.Sync()
+	}
+	if err == nil && p.broken != nil { // the parts are gone, but the journal has it all
+		_, err = p.replay()
+	}
+	var m store.Manifest
+	if err == nil {
+		m, err = p.publish(sampling, tracer)
+	}
+	if err != nil {
+		return store.Manifest{}, errors.Join(err, p.Close())
+	}
+	return m, p.journal.Remove()
+}
+
+// Close gives the run up. Its journal stays, for Recover.
+func (p *Pipeline) Close() error {
+	p.discard()
+	return p.journal.Close()
+}
+
+// publish makes the tables beside the samples and moves everything into place.
+func (p *Pipeline) publish(sampling []schema.Sampling, tracer string) (store.Manifest, error) {
+	if err := p.out.Release(); err != nil {
+		return store.Manifest{}, err
+	}
 	for _, key := range slices.SortedFunc(maps.Keys(p.parts), func(a, b partition) int {
 		return cmp.Or(cmp.Compare(a.board, b.board), cmp.Compare(a.stage, b.stage))
 	}) {
@@ -241,7 +300,7 @@ func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (store.Mani
 			return store.Manifest{}, err
 		}
 	}
-	p.judge()
+	p.judge(sampling)
 	energies := p.estimate()
 	p.charge(energies)
 	boards := make([]schema.RunBoard, len(p.Boards))
@@ -254,14 +313,17 @@ func (p *Pipeline) Commit(sampling []schema.Sampling, tracer string) (store.Mani
 	if err := p.writeTables(boards, p.folds(energies)); err != nil {
 		return store.Manifest{}, err
 	}
-	m := store.Manifest{RunID: p.Run.ID, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status, Files: p.finished}
+	m := store.Manifest{
+		RunID: p.Run.ID, Continues: p.Run.Continues, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status,
+		CorpusID: p.Run.CorpusID, Files: p.finished, Job: p.Job,
+	}
 	return m, p.out.Publish(&m)
 }
 
 func (p *Pipeline) writeTables(boards []schema.RunBoard, folds []schema.Fold) error {
 	file := p.out.Name + ".parquet"
 	if len(p.requests) > 0 {
-		gpu := shortUUID(p.Boards[0].UUID)
+		gpu := schema.ShortUUID(p.Boards[0].UUID)
 		dir := path.Join(schema.Requests.Name, "gpu="+schema.Slug(p.requests[0].GPUName), "llm="+schema.Slug(p.Run.Model))
 		if err := writeTable(p, schema.Requests, path.Join(dir, fmt.Sprintf("%s-%s-000.parquet", p.out.Name, gpu)), p.requests); err != nil {
 			return err
@@ -272,14 +334,7 @@ func (p *Pipeline) writeTables(boards []schema.RunBoard, folds []schema.Fold) er
 			return err
 		}
 	}
-	// A corpus is the same file for every run that sends it.
-	if corpus := path.Join(schema.Prompts.Name, p.Run.CorpusID+".parquet"); !p.out.Has(corpus) {
-		f, err := store.WriteCorpus(p.out.Tmp(), corpus, p.Prompts)
-		if err != nil {
-			return err
-		}
-		p.finished = append(p.finished, f)
-	}
+	slices.SortFunc(boards, func(a, b schema.RunBoard) int { return cmp.Compare(a.Board.UUID, b.Board.UUID) })
 	return writeTable(p, schema.Runs, path.Join(schema.Runs.Name, file), boards)
 }
 
@@ -291,6 +346,3 @@ func writeTable[R any](p *Pipeline, t schema.Table[R], path string, rows []R) er
 	p.finished = append(p.finished, f)
 	return nil
 }
-
-// Abandon removes what was written and publishes nothing.
-func (p *Pipeline) Abandon() error { return p.out.Abandon() }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -30,7 +31,7 @@ type arrival struct {
 // Whatever the order in which readings, openings and closings reach the rings, and whenever the pipeline looks, the rows
 // that it publishes bear the labels that all spans together give them.
 func TestPublishedLabelsDoNotDependOnWhenThePipelineLooks(t *testing.T) {
-	dir := t.TempDir()
+	dir := inMemory(t)
 	cases := 0
 	rapid.Check(t, func(t *rapid.T) {
 		cases++
@@ -44,6 +45,7 @@ func TestPublishedLabelsDoNotDependOnWhenThePipelineLooks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		p.record.age = time.Duration(rapid.SampledFrom([]int64{0, int64(batchAge)}).Draw(t, "age of a batch"))
 		var all []*schema.Span
 		var arrivals []arrival
 		for w := range workers {
@@ -67,7 +69,7 @@ func TestPublishedLabelsDoNotDependOnWhenThePipelineLooks(t *testing.T) {
 		}
 		for _, ns := range rapid.SliceOfN(rapid.Int64Range(1000, 3000), 0, 40).Draw(t, "looks") {
 			arrivals = append(arrivals, arrival{ns, func() {
-				if err := p.step(ns); err != nil {
+				if err := p.step(ns, false, nil); err != nil {
 					t.Fatal(err)
 				}
 			}})
@@ -78,7 +80,7 @@ func TestPublishedLabelsDoNotDependOnWhenThePipelineLooks(t *testing.T) {
 		}
 		done := make(chan struct{})
 		close(done)
-		if err := p.Collect(done); err != nil {
+		if err := p.Collect(done, func(err error) { t.Fatal(err) }); err != nil {
 			t.Fatal(err)
 		}
 		m, err := p.Commit(make([]schema.Sampling, 1), "test")
@@ -111,7 +113,11 @@ func TestPublishedLabelsDoNotDependOnWhenThePipelineLooks(t *testing.T) {
 }
 
 // readFile gives a Parquet file's plain columns; NULL is nil.
-func readFile(t *rapid.T, path string) map[string][]any {
+func readFile(t interface {
+	require
+	Fatalf(string, ...any)
+}, path string,
+) map[string][]any {
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +146,7 @@ func valueAt(a arrow.Array, i int) any {
 }
 
 func TestARunIDIsTakenWhileAndAfterItIsWritten(t *testing.T) {
-	dir := t.TempDir()
+	dir := inMemory(t)
 	open := func() (*Pipeline, error) {
 		return Open(Config{Dir: dir, Run: &schema.Run{ID: "one", Host: "h", Model: "m", CorpusID: "c"}, Boards: benchBoardList()[:1], Readings: ring.New[schema.Reading](16)})
 	}
@@ -156,32 +162,6 @@ func TestARunIDIsTakenWhileAndAfterItIsWritten(t *testing.T) {
 	}
 	if _, err := open(); !errors.Is(err, store.ErrRunExists) {
 		t.Errorf("after its commit: %v", err)
-	}
-}
-
-func TestAnAbandonedRunLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
-	readings := ring.New[schema.Reading](16)
-	p, err := Open(Config{Dir: dir, Run: &schema.Run{ID: "one", Host: "h", Model: "m", CorpusID: "c"}, Boards: benchBoardList()[:1], Readings: readings})
-	if err != nil {
-		t.Fatal(err)
-	}
-	readings.Push(&schema.Reading{StartNS: 1, EndNS: 2})
-	if err := p.step(10); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Abandon(); err != nil {
-		t.Fatal(err)
-	}
-	files := 0
-	_ = filepath.WalkDir(dir, func(_ string, e os.DirEntry, _ error) error {
-		if !e.IsDir() {
-			files++
-		}
-		return nil
-	})
-	if files != 0 {
-		t.Errorf("%d files are left", files)
 	}
 }
 

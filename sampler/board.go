@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"errors"
 	"math"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,12 @@ type boardState struct {
 	governor  governor
 	costNS    int64 // of the last reading that ran undisturbed
 
+	rowNS int64  // midpoint of the last reading that the sink took; before the first, the start of the run
+	why   string // there is a gap since then, whatever its length; empty where there is none
+	slept time.Duration
+	full  bool // a reading since then was dropped
+	gaps  []schema.Gap
+
 	lost     atomic.Bool
 	readings atomic.Int64
 	dropped  atomic.Int64
@@ -54,6 +61,14 @@ func (b *boardState) lose(nowNS int64, err error) {
 		b.losses.Add(1)
 		b.sinceNS = nowNS
 		b.backoff = firstRetry / 2
+		switch {
+		case errors.Is(err, ErrHung):
+			b.because(schema.GapHang)
+		case errors.Is(err, ErrResetRequired):
+			b.because(schema.GapReset)
+		default:
+			b.because(schema.GapLost)
+		}
 	}
 	b.backoff = min(2*b.backoff, lastRetry)
 	b.retryNS = nowNS + int64(b.backoff)
@@ -64,6 +79,43 @@ func (b *boardState) found(nowNS int64) {
 	if b.lost.Swap(false) {
 		b.lostNS += nowNS - b.sinceNS
 	}
+}
+
+// because notes why the board has a gap; the first reason stands.
+func (b *boardState) because(why string) {
+	if b.why == "" {
+		b.why = why
+	}
+}
+
+// A board without a row for so long, and for so many of its periods, has a gap: ten updates of the usual power sensor.
+// What is shorter shows in the number of missed slots.
+const (
+	shortestGap     = time.Second
+	shortestPeriods = 5
+)
+
+// row ends the gap since the last row, where there is one.
+func (b *boardState) row(midNS int64) {
+	if gap, ok := b.gapUntil(midNS); ok {
+		b.gaps = append(b.gaps, gap)
+	}
+	b.rowNS, b.why, b.slept, b.full = midNS, "", 0, false
+}
+
+// gapUntil is the gap between the last row and an instant.
+func (b *boardState) gapUntil(ns int64) (schema.Gap, bool) {
+	why := b.why
+	if why == "" {
+		if ns-b.rowNS <= max(int64(shortestGap), shortestPeriods*b.periodNS.Load()) {
+			return schema.Gap{}, false
+		}
+		why = schema.GapStalled
+		if b.full {
+			why = schema.GapDropped
+		}
+	}
+	return schema.Gap{FromNS: b.rowNS, ToNS: ns, Why: why, Slept: b.slept}, true
 }
 
 // note completes a reading and keeps what the next one and the display need of it.

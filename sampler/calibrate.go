@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/llm-tracer/tracer/internal/clock"
@@ -68,10 +69,23 @@ type update struct {
 	value float64
 }
 
-// Observe reads every field of the boards every 2 ms for a while, on the caller's goroutine, locked to its thread. The
-// boards belong to Observe until it returns. A board that is lost is observed no longer; it fails where all are, or where
-// the context ends.
-func Observe(ctx context.Context, boards []FieldReader, length time.Duration) ([]Observation, error) {
+// Observe reads every field of the boards every 2 ms for a while, on a goroutine that is locked to its thread. The boards
+// belong to Observe until it returns. A board that is lost is observed no longer; it fails where all are, where the context
+// ends, and with ErrHung where a call takes longer than patience: that board is abandoned.
+func Observe(ctx context.Context, boards []FieldReader, length, patience time.Duration) ([]Observation, error) {
+	var at atomic.Int32 // the board in a call
+	observed, err := Within(length+patience, func() ([]Observation, error) { return observe(ctx, boards, length, &at) })
+	if errors.Is(err, ErrHung) {
+		hung := boards[at.Load()]
+		if d, ok := hung.(Abandoner); ok {
+			d.Abandon()
+		}
+		return nil, fmt.Errorf("calibrating %s: %w", hung.Board().UUID, err)
+	}
+	return observed, err
+}
+
+func observe(ctx context.Context, boards []FieldReader, length time.Duration, at *atomic.Int32) ([]Observation, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	_, restore := punctual()
@@ -88,6 +102,7 @@ func Observe(ctx context.Context, boards []FieldReader, length time.Duration) ([
 		alive := false
 		for i, b := range boards {
 			if losses[i] == nil {
+				at.Store(int32(i))
 				losses[i] = observed[i].look(b)
 			}
 			alive = alive || losses[i] == nil

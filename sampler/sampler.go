@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -17,22 +16,25 @@ const longestSleep = 50 * time.Millisecond
 
 // Sampler reads boards by a plan. It is built for one Run.
 type Sampler struct {
-	plan    Plan
-	budget  float64
-	sink    Sink
-	boards  []*boardState
-	reading schema.Reading
+	plan     Plan
+	budget   float64
+	patience time.Duration
+	sink     Sink
+	boards   []*boardState
+	pace     pacer
+	host     hostClock
 
 	now        func() int64
 	sleepUntil func(monotonicNS int64)
-	preempted  func() bool // the thread lost its core, since it was last asked
+	preempted  func() bool  // the thread lost its core, since it was last asked
+	watchNow   func() int64 // for the watchdog
 
 	started  atomic.Bool
 	ticks    atomic.Int64
 	missed   atomic.Int64
 	startNS  int64
 	realTime bool
-	cpu      time.Duration // of the thread, at the start
+	cpu      time.Duration // of the threads that read, but for those that hang
 	lateness histogram
 	cost     [lanes]histogram // by the slowest lane of the reading
 }
@@ -45,7 +47,10 @@ func New(devices []Device, plan Plan, sink Sink) (*Sampler, error) {
 	if err := plan.check(); err != nil {
 		return nil, err
 	}
-	s := &Sampler{plan: plan, sink: sink, now: clock.Now, sleepUntil: clock.SleepUntil, preempted: new(switches).preempted}
+	s := &Sampler{
+		plan: plan, patience: DefaultPatience, sink: sink, host: hostClock{read: clock.ReadHost},
+		now: clock.Now, sleepUntil: clock.SleepUntil, preempted: new(switches).preempted, watchNow: clock.Now,
+	}
 	for _, d := range devices {
 		s.boards = append(s.boards, newBoardState(d))
 	}
@@ -56,37 +61,64 @@ func New(devices []Device, plan Plan, sink Sink) (*Sampler, error) {
 // planned. Without it calls are watched only. Call it before Run.
 func (s *Sampler) Govern(budget float64) { s.budget = budget }
 
-// Run reads until the context ends, which is no error, or until every board is lost, which is one. It does all its work
-// on the caller's goroutine, locked to its thread meanwhile: whoever starts that goroutine owns it. The devices belong to
-// Run until it returns.
+// Wait sets how long a call may take before it is given up, in place of DefaultPatience. Call it before Run.
+func (s *Sampler) Wait(patience time.Duration) { s.patience = patience }
+
+// Run reads until the context ends, which is no error, or until every board is lost, which is one. It reads on a goroutine
+// that is locked to its thread, and is its watchdog meanwhile: a call that does not come back costs its board, and a new
+// goroutine goes on with the others. The devices belong to Run until it returns; one that was abandoned is never used again.
 func (s *Sampler) Run(ctx context.Context) (Stats, error) {
 	if s.started.Swap(true) {
 		return Stats{}, errors.New("a sampler runs once")
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	realTime, restore := punctual()
-	s.realTime = realTime
-	defer restore()
-
 	s.begin()
-	pace := pacer{startNS: s.startNS, periodNS: int64(s.plan.Power), sways: true}
-	for s.sleep(ctx, pace.due()) {
-		slots := pace.take(s.now())
-		s.lateness.record(slots.lateNS)
-		s.missed.Add(slots.missed())
-		s.ticks.Add(1)
-		if alive := s.readAll(slots); !alive {
-			return s.stats(), fmt.Errorf("sampling: every board is lost: %w", s.lossErrors())
+	for {
+		r := s.start(ctx)
+		if hung := s.watch(r); !hung {
+			return s.stats(), r.err
+		}
+		s.abandon(r)
+	}
+}
+
+// loop takes slot after slot, until the context ends, every board is lost, or the reader was given up.
+func (r *reader) loop(ctx context.Context) error {
+	for r.sleep(ctx, r.pace.due()) {
+		now := r.now()
+		slots := r.pace.take(now)
+		r.lateness.record(slots.lateNS)
+		r.missed.Add(slots.missed())
+		r.ticks.Add(1)
+		if r.host.due(now) {
+			r.woke(r.host.look())
+		}
+		switch alive, mine := r.readAll(slots); {
+		case !mine:
+			return nil
+		case !alive:
+			return fmt.Errorf("sampling: every board is lost: %w", r.lossErrors())
 		}
 	}
-	return s.stats(), nil
+	return nil
+}
+
+// woke notes that the machine slept: there is a gap, however short it looks.
+func (s *Sampler) woke(slept time.Duration) {
+	if slept == 0 {
+		return
+	}
+	for _, b := range s.boards {
+		b.because(schema.GapSuspend)
+		b.slept += slept
+	}
 }
 
 func (s *Sampler) begin() {
-	s.startNS, s.cpu = s.now(), threadCPU()
+	s.startNS = s.now()
+	s.pace = pacer{startNS: s.startNS, periodNS: int64(s.plan.Power), sways: true}
 	for _, b := range s.boards {
 		b.governor = newGovernor(s.plan, s.budget, s.startNS)
+		b.rowNS = s.startNS
 		b.periodNS.Store(int64(s.plan.Power))
 	}
 }
@@ -105,41 +137,55 @@ func (s *Sampler) sleep(ctx context.Context, untilNS int64) bool {
 	}
 }
 
-// readAll reads every board that is due and not lost, or due for another try, and reports whether any is left.
-func (s *Sampler) readAll(slots taken) (alive bool) {
-	for i, b := range s.boards {
-		due, own := b.governor.due(s.plan, slots.first, slots.last)
+// readAll reads every board that is due and not lost, or due for another try. It reports whether any is left, and whether
+// the sampler is still the reader's.
+func (r *reader) readAll(slots taken) (alive, mine bool) {
+	for i, b := range r.boards {
+		due, own := b.governor.due(r.plan, slots.first, slots.last)
 		b.planned += own
-		switch {
-		case b.waiting(s.now):
-		case own == 0:
+		if b.waiting(r.now) || own == 0 {
 			alive = alive || !b.lost.Load()
-		case s.read(int32(i), b, due):
-			alive = true
+			continue
 		}
+		answers, mine := r.read(int32(i), b, due)
+		if !mine {
+			return false, false
+		}
+		alive = alive || answers
 	}
-	return alive
+	return alive, true
 }
 
-func (s *Sampler) read(index int32, b *boardState, due Lane) (alive bool) {
-	r := &s.reading
-	*r = schema.Reading{Board: index, StartNS: s.now()}
-	err := b.device.Read(due, r)
-	r.EndNS = s.now()
-	if b.governor.spend(s.callCost(b, r.EndNS-r.StartNS), r.EndNS) {
+func (r *reader) read(index int32, b *boardState, due Lane) (alive, mine bool) {
+	x := &r.reading
+	*x = schema.Reading{Board: index, StartNS: r.now()}
+	r.enter(index, x.StartNS)
+	err := b.device.Read(due, x)
+	if !r.leave(x.StartNS) {
+		return false, false
+	}
+	x.EndNS = r.now()
+	if errors.Is(err, ErrReopened) { // no price of reading this board
+		b.because(schema.GapReopened)
+		return true, true
+	}
+	if b.governor.spend(r.callCost(b, x.EndNS-x.StartNS), x.EndNS) {
 		b.periodNS.Store(b.governor.stride * b.governor.periodNS)
 	}
 	if err != nil {
-		b.lose(r.EndNS, err)
-		return false
+		b.lose(x.EndNS, err)
+		return false, true
 	}
-	b.found(r.EndNS)
-	s.cost[due.slowest()].record(r.EndNS - r.StartNS)
-	b.note(due, r)
-	if !s.sink.Push(r) {
+	b.found(x.EndNS)
+	r.cost[due.slowest()].record(x.EndNS - x.StartNS)
+	b.note(due, x)
+	if r.sink.Push(x) {
+		b.row(x.MidNS())
+	} else {
 		b.dropped.Add(1)
+		b.full = true
 	}
-	return true
+	return true, true
 }
 
 // longCall is longer than most calls, and shorter than a thread is off its core when another gets it.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sourcegraph/conc"
 
+	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -31,6 +32,11 @@ func (st *stage) sleepUntil(ns int64) {
 	}
 }
 
+// clocks are the host's, all alike.
+func (st *stage) clocks() clock.Host {
+	return clock.Host{MonotonicNS: st.nowNS, WallNS: st.nowNS, BootNS: st.nowNS}
+}
+
 // play runs devices by plan for a while.
 func play(t *testing.T, st *stage, plan Plan, length time.Duration, sink Sink, devices ...Device) (*Sampler, Stats, error) {
 	t.Helper()
@@ -38,11 +44,18 @@ func play(t *testing.T, st *stage, plan Plan, length time.Duration, sink Sink, d
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.host.read = st.clocks
+	stats, err := rehearse(t, s, st, length)
+	return s, stats, err
+}
+
+// rehearse runs a sampler on the stage.
+func rehearse(t *testing.T, s *Sampler, st *stage, length time.Duration) (Stats, error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	st.nowNS, st.endNS, st.cancel = 1e9, 1e9+int64(length), cancel
 	s.now, s.sleepUntil, s.preempted = func() int64 { return st.nowNS }, st.sleepUntil, func() bool { return false }
-	stats, err := s.Run(ctx)
-	return s, stats, err
+	return s.Run(ctx)
 }
 
 // actor is a device that plays a part.
@@ -314,9 +327,10 @@ func BenchmarkReading(b *testing.B) {
 	}
 	s.Govern(DefaultBudget)
 	s.begin()
+	r := &reader{Sampler: s}
 	b.ReportAllocs()
 	for slot := int64(0); b.Loop(); slot++ {
-		s.readAll(taken{first: slot, last: slot})
+		r.readAll(taken{first: slot, last: slot})
 	}
 }
 

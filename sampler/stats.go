@@ -2,6 +2,7 @@ package sampler
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/llm-tracer/tracer/schema"
@@ -17,10 +18,11 @@ type Stats struct {
 	Dropped  int64         // readings that the sink had no room for
 	Hz       float64       // ticks per second as achieved
 	RealTime bool          // whether the kernel granted real-time priority
-	CPU      time.Duration // of the sampler's thread
+	CPU      time.Duration // of the sampler's thread, but not of one that hangs
 	Lateness Quantiles
 	Cost     []LaneCost // of the lanes that were read
 	Boards   []BoardStats
+	Steps    []schema.ClockStep // of the wall clock
 }
 
 // LaneCost is the time that one board's reading took, start to end, when Lane was the slowest lane in it.
@@ -43,6 +45,7 @@ type BoardStats struct {
 	BusyShare    float64               // share of the run spent in this board's calls
 	BusiestShare float64               // of 5 s, or of a run of at least 1 s, as the governor saw it
 	Changes      []schema.PeriodChange // by the governor
+	Gaps         []schema.Gap          // up to the end of the run
 }
 
 func (s *Sampler) stats() Stats {
@@ -55,8 +58,9 @@ func (s *Sampler) stats() Stats {
 		Missed:   s.missed.Load(),
 		Hz:       float64(s.ticks.Load()) / time.Duration(elapsed).Seconds(),
 		RealTime: s.realTime,
-		CPU:      threadCPU() - s.cpu,
+		CPU:      s.cpu,
 		Lateness: s.lateness.quantiles(),
+		Steps:    s.host.steps,
 	}
 	for i := range s.cost {
 		if q := s.cost[i].quantiles(); q.Count > 0 {
@@ -77,7 +81,12 @@ func (b *boardState) stats(nowNS, elapsedNS int64) BoardStats {
 	if b.lost.Load() {
 		lostNS += nowNS - b.sinceNS
 	}
+	gaps := b.gaps
+	if last, ok := b.gapUntil(nowNS); ok {
+		gaps = append(slices.Clone(gaps), last)
+	}
 	return BoardStats{
+		Gaps:         gaps,
 		UUID:         b.uuid,
 		Planned:      b.planned,
 		BusiestShare: b.governor.highest,

@@ -27,5 +27,15 @@ func (o Opt[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal(o.V)
 }
 
+// UnmarshalJSON takes null for an absent value.
+func (o *Opt[T]) UnmarshalJSON(text []byte) error {
+	*o = Opt[T]{}
+	if string(text) == "null" {
+		return nil
+	}
+	o.OK = true
+	return json.Unmarshal(text, &o.V)
+}
+
 // Some is a value that is present.
 func Some[T any](v T) Opt[T] { return Opt[T]{V: v, OK: true} }

@@ -28,12 +28,15 @@ type Account struct {
 	EstimateJ  Opt[float64]      // over the same window
 	ClosurePct Opt[float64]      // estimate over counter, less 100 %; absent under 5 s
 	Reasons    []string          // why the run's energies must not be trusted
+
+	CounterResets int64 // times that the counter went back
 }
 
 // Reason codes of a run whose energies must not be used for calibration without thought.
 const (
 	ReasonClosure  = "energy_closure" // the stages' energies and the board's counter disagree
 	ReasonMisfit   = "energy_misfit"  // the power sensor's values do not follow from the stages
+	ReasonStuck    = "power_stuck"    // the power sensor stood still while the board's work changed; energies meanwhile are NULL
 	ReasonNoEnergy = "no_energy"      // the power sensor is a running mean, or was read too rarely or too briefly
 )
 
@@ -67,6 +70,7 @@ func accountColumns() []Column[RunBoard] {
 		misfit,
 		seconds("energy_window_s", "between the first and the last reading of the energy counter", func(a *Account) Opt[float64] { return a.WindowS }),
 		joules("energy_counted_j", "by the board's counter over that window; NULL where it was not read, or went back", func(a *Account) Opt[float64] { return a.CounterJ }),
+		whole("energy_counter_resets", "", "times that the counter went back: the driver was loaded anew", func(r *RunBoard) int64 { return r.CounterResets }),
 		joules("energy_estimated_j", "by the power sensor over the same window: all stages", func(a *Account) Opt[float64] { return a.EstimateJ }),
 		percent,
 		{Name: "valid", Type: typeBool, Doc: "nothing speaks against using the run's energies", bind: required(func(r *RunBoard) bool { return len(r.Reasons) == 0 })},
@@ -94,7 +98,7 @@ type Fold struct {
 var Folds = Table[Fold]{
 	Name:    "folds",
 	Doc:     "one row per run, GPU, workload, size and stage: the valid repetitions together",
-	SortKey: "run_id,gpu_uuid,workload,target_tokens,stage",
+	SortKey: "run_id,gpu_uuid,workload,target_tokens,inference_stage",
 	Columns: []Column[Fold]{
 		{Name: "run_id", Type: typeString, Encoding: Dictionary, Doc: "the run", bind: required(func(f *Fold) string { return f.Run.ID })},
 		{Name: "host", Type: typeString, Encoding: Dictionary, Doc: "the machine that measured", bind: required(func(f *Fold) string { return f.Run.Host })},

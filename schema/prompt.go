@@ -1,6 +1,28 @@
 package schema
 
-import "github.com/apache/arrow/go/v17/arrow"
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"github.com/apache/arrow/go/v17/arrow"
+)
+
+// CorpusID names a corpus by its contents: SHA-256, in hex, over what each prompt asks and who counted and wrote it. The
+// order of the prompts and the time of their making do not count.
+func CorpusID(prompts []Prompt) string {
+	sorted := slices.SortedFunc(slices.Values(prompts), func(a, b Prompt) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Text, b.Text))
+	})
+	h := sha256.New()
+	for _, p := range sorted {
+		fmt.Fprintf(h, "%q %q %d %q %d %t %d %q %q %q\n", p.ID, p.Workload, p.TargetTokens, p.Text, p.MaxTokens, p.ExactLength,
+			p.TextTokens, p.Tokenizer, p.Source, p.WrittenBy)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 // Prompts is the table of corpora: what the runs sent.
 var Prompts = Table[Prompt]{

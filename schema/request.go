@@ -1,26 +1,6 @@
 package schema
 
-import (
-	"github.com/apache/arrow/go/v17/arrow"
-
-	"github.com/llm-tracer/tracer/internal/clock"
-)
-
-// Reason codes of a request that must not be used for calibration without thought.
-const (
-	ReasonFailed         = "failed"               // no complete answer; error_type says why
-	ReasonInterrupted    = "interrupted"          // the run was stopped while it was in flight
-	ReasonPrefixCacheHit = "prefix_cache_hit"     // part of the prompt was not prefilled
-	ReasonTokensCut      = "tokens_truncated"     // the server counted fewer prompt tokens than were sent
-	ReasonTokenCount     = "token_count_mismatch" // the server counted more prompt tokens than text and chat template have
-	ReasonLength         = "length_mismatch"      // an exact answer length was asked for and not given
-	ReasonOverlap        = "overlap"              // another request was in flight at the same time
-	ReasonStreamBroken   = "stream_broken"        // the stream ended without its end mark
-	ReasonNoFirstToken   = "no_first_token"       // nothing marks the end of prefill
-)
-
-// ErrorInterrupted is the error type of a request that was in flight when the run was stopped.
-const ErrorInterrupted = "interrupted"
+import "github.com/apache/arrow/go/v17/arrow"
 
 // Request is one attempt at one request, with the boards it ran on.
 type Request struct {
@@ -32,13 +12,14 @@ type Request struct {
 	DecodeEnergy  Energy
 	Energy        Energy // of both stages together
 	EnergyMethod  string
+	Throttle      Opt[int64] // of all boards
 }
 
 // Valid says whether nothing speaks against using the request.
 func (r *Request) Valid() bool { return len(r.Invalid) == 0 }
 
-func wall(ns Opt[int64]) Opt[arrow.Timestamp] {
-	return Opt[arrow.Timestamp]{V: instant(clock.Wall(ns.V).UnixNano()), OK: ns.OK}
+func (r *Request) wall(ns Opt[int64]) Opt[arrow.Timestamp] {
+	return Opt[arrow.Timestamp]{V: r.Run.at(ns.V), OK: ns.OK}
 }
 
 // seconds is the span from a to b.
@@ -99,7 +80,7 @@ var Requests = Table[Request]{
 		{Name: "attempt", Type: typeInt32, Encoding: Delta, Doc: "1 is the first", bind: required(func(r *Request) int32 { return r.Attempt })},
 		{
 			Name: "start_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the request was handed to the kernel",
-			bind: required(func(r *Request) arrow.Timestamp { return wall(Some(r.StartNS)).V }),
+			bind: required(func(r *Request) arrow.Timestamp { return r.Run.at(r.StartNS) }),
 		},
 		{Name: "start_monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns", Doc: "the same on CLOCK_MONOTONIC", bind: required(func(r *Request) int64 { return r.StartNS })},
 		{
@@ -109,7 +90,7 @@ var Requests = Table[Request]{
 		},
 		{
 			Name: "first_token_timestamp", Type: typeTimestamp, Nullable: true, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the first token arrived: prefill's end",
-			bind: optional(func(r *Request) Opt[arrow.Timestamp] { return wall(r.FirstTokenNS) }),
+			bind: optional(func(r *Request) Opt[arrow.Timestamp] { return r.wall(r.FirstTokenNS) }),
 		},
 		{
 			Name: "first_token_monotonic_ns", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "ns", Doc: "the same on CLOCK_MONOTONIC",
@@ -121,7 +102,7 @@ var Requests = Table[Request]{
 		},
 		{
 			Name: "end_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the stream, or the attempt, ended",
-			bind: required(func(r *Request) arrow.Timestamp { return wall(Some(r.EndNS)).V }),
+			bind: required(func(r *Request) arrow.Timestamp { return r.Run.at(r.EndNS) }),
 		},
 		{Name: "end_monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns", Doc: "the same on CLOCK_MONOTONIC", bind: required(func(r *Request) int64 { return r.EndNS })},
 		{
@@ -173,6 +154,10 @@ var Requests = Table[Request]{
 		{Name: "finish_reason", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "stop, length, …, by the server", bind: optional(func(r *Request) Opt[string] { return named(r.FinishReason) })},
 		{Name: "http_status", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "NULL where no answer came", bind: optional(func(r *Request) Opt[int32] { return r.HTTPStatus })},
 		{Name: "error_type", Type: typeString, Nullable: true, Encoding: Dictionary, Doc: "NULL where the request succeeded", bind: optional(func(r *Request) Opt[string] { return named(r.ErrorType) })},
+		{
+			Name: "given_up", Type: typeBool, Nullable: true, Doc: "the client stopped listening before the server had stopped answering: the board may have worked on",
+			bind: required(func(r *Request) bool { return r.GivenUp }),
+		},
 		{Name: "concurrency", Type: typeInt32, Encoding: Delta, Doc: "requests that the run keeps in flight", bind: required(func(r *Request) int32 { return r.Concurrency })},
 		energyJ("prefill_energy_j", "prefill", func(r *Request) Opt[float64] { return r.PrefillEnergy.J }),
 		energyJ("prefill_energy_j_lo", "prefill, lower bound", func(r *Request) Opt[float64] { return r.PrefillEnergy.Lo }),
@@ -199,6 +184,11 @@ var Requests = Table[Request]{
 			bind: optional(func(r *Request) Opt[float64] {
 				return Opt[float64]{V: r.Overhead.Period.Seconds(), OK: r.Overhead.Period > 0}
 			}),
+		},
+		{
+			Name: "throttle_reasons", Type: typeInt64, Nullable: true, Encoding: Delta,
+			Doc:  "bits of samples.throttle_reasons of all boards, from the last reading before the request to the first after it; 0x8, 0x20, 0x40 and 0x80 (slowdowns) make it throttled, 0x4 (at the power limit) does not",
+			bind: optional(func(r *Request) Opt[int64] { return r.Throttle }),
 		},
 		{Name: "valid", Type: typeBool, Doc: "nothing speaks against using the request", bind: required(func(r *Request) bool { return r.Valid() })},
 		{Name: "invalid_reasons", Type: typeStrings, Doc: "codes, empty where valid", bind: stringList(func(r *Request) []string { return r.Invalid })},

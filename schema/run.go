@@ -1,10 +1,12 @@
 package schema
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
 
 	"github.com/llm-tracer/tracer/internal/clock"
 )
@@ -16,11 +18,13 @@ type Status string
 const (
 	StatusComplete    Status = "complete"
 	StatusInterrupted Status = "interrupted"
+	StatusRecovered   Status = "recovered" // it broke off: a journal is all that is known of it
 )
 
 // Run is what one run of tracer measured, with what.
 type Run struct {
 	ID            string
+	Continues     string // the run that this one goes on with; empty where it is none
 	Host          string
 	Command       string // without secrets
 	TracerVersion string
@@ -37,18 +41,29 @@ type Run struct {
 	Server        string // profile
 	EngineVersion string // by the server's own word
 	Endpoint      string // without credentials
+	Insecure      bool   // the endpoint's certificate was not checked
 	Concurrency   int32
 
 	PeriodAsked time.Duration // 0: chosen by tracer
 	Status      Status
 	Start, End  clock.Pair
-	Overhead    Overhead // measured by this run, or carried over from the latest that fits
+	Clock       clock.Pair // that the rows' wall-clock times are derived through
+	Overhead    Overhead   // measured by this run, or carried over from the latest that fits
 
 	Requests    int32 // attempts, warm-up included
 	Succeeded   int32
 	Failed      int32
 	Interrupted int32
 	Invalid     int32
+
+	JournalCut     Opt[int64]    // bytes that the end of a broken journal was too damaged to give; absent where none broke
+	JournalSyncMax time.Duration // the longest fsync of the journal
+	RingPeak       Opt[float64]  // most of the readings' ring that was ever full, 0 to 1
+}
+
+// at is the wall-clock time of an instant of the run.
+func (r *Run) at(monotonicNS int64) arrow.Timestamp {
+	return instant(r.Clock.Wall(monotonicNS).UnixNano())
 }
 
 // Sampling is how well one board was sampled during a run.
@@ -70,8 +85,13 @@ type Sampling struct {
 	RealTime    bool          `json:"sampler_realtime"` // the kernel granted the sampler real-time priority
 	IdlePowerW  Opt[float64]  `json:"-"`                // mean instant power over the idle baseline
 	Lost        bool          `json:"board_lost"`       // the board stopped answering during the run
+	Unlabelled  int64         `json:"readings_unlabelled"`
+	Unknown     bool          `json:"-"` // the run broke off before the sampler could tell how it went
 
 	PeriodChanges []PeriodChange `json:"period_changes,omitempty"` // by the governor
+	PowerAbsent   int64          `json:"readings_without_power"`   // in which instant power failed, or is not supported
+	Gaps          []Gap          `json:"gaps,omitempty"`           // of this board
+	ClockSteps    []ClockStep    `json:"clock_steps,omitempty"`    // of the host's wall clock
 }
 
 // RunBoard is one row of the runs table.
@@ -95,7 +115,8 @@ var Runs = Table[RunBoard]{
 	Columns: slices.Concat([]Column[RunBoard]{
 		text("run_id", "the run", func(r *RunBoard) string { return r.Run.ID }),
 		text("host", "the machine that measured", func(r *RunBoard) string { return r.Run.Host }),
-		text("status", "complete, interrupted or recovered", func(r *RunBoard) string { return string(r.Run.Status) }),
+		optText("continues", "the run that this one goes on with, by collect --resume; NULL where it is none", func(r *RunBoard) string { return r.Run.Continues }),
+		text("status", "complete, interrupted (stopped, and committed) or recovered (it broke off; its rows come from its journal)", func(r *RunBoard) string { return string(r.Run.Status) }),
 		{Name: "simulated", Type: typeBool, Doc: "the board or the server is simulated", bind: required(func(r *RunBoard) bool { return r.Run.Simulated })},
 		text("command", "the command line, without secrets", func(r *RunBoard) string { return r.Run.Command }),
 		text("tracer_version", "of the program", func(r *RunBoard) string { return r.Run.TracerVersion }),
@@ -119,6 +140,7 @@ var Runs = Table[RunBoard]{
 		text("server", "profile of the model server", func(r *RunBoard) string { return r.Run.Server }),
 		optText("engine_version", "by the server's own word", func(r *RunBoard) string { return r.Run.EngineVersion }),
 		text("endpoint", "base URL, without credentials", func(r *RunBoard) string { return r.Run.Endpoint }),
+		{Name: "insecure", Type: typeBool, Doc: "the endpoint's certificate was not checked (--insecure): nobody knows who answered", bind: required(func(r *RunBoard) bool { return r.Run.Insecure })},
 		{Name: "concurrency", Type: typeInt32, Encoding: Delta, Doc: "requests kept in flight", bind: required(func(r *RunBoard) int32 { return r.Run.Concurrency })},
 		{Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index", bind: required(func(r *RunBoard) int32 { return r.Board.Index })},
 		text("gpu_uuid", "the board", func(r *RunBoard) string { return r.Board.UUID }),
@@ -150,34 +172,35 @@ var Runs = Table[RunBoard]{
 		{Name: "sensor_gain_error", Type: typeFloat64, Doc: "relative to an external meter, 95 %; 0 only where the gain is known, as on simulated boards", bind: required(func(r *RunBoard) float64 { return r.Board.Power.GainError })},
 		text("sensor_provenance", "where period and window come from", func(r *RunBoard) string { return r.Board.Power.Provenance }),
 		whole("readings", "", "taken", func(r *RunBoard) int64 { return r.Readings }),
-		whole("readings_dropped", "", "taken, and lost to a full ring", func(r *RunBoard) int64 { return r.Dropped }),
-		whole("ticks_missed", "", "slots of the plan in which no reading was taken", func(r *RunBoard) int64 { return r.MissedTicks }),
-		length("lateness_p50_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP50 }),
-		length("lateness_p99_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP99 }),
-		length("lateness_max_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessMax }),
-		{Name: "sampler_realtime", Type: typeBool, Doc: "the kernel granted the sampler real-time priority (SCHED_FIFO)", bind: required(func(r *RunBoard) bool { return r.RealTime })},
-		length("read_cost_p50_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP50 }),
-		length("read_cost_p99_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP99 }),
-		length("sampler_cpu_s", "CPU time of the sampler's thread, for all boards together", func(r *RunBoard) time.Duration { return r.CPU }),
+		wholeSampled("readings_dropped", "", "taken, and lost to a full ring; NULL, as all that the sampler tells at its end, in a recovered run", func(r *RunBoard) int64 { return r.Dropped }),
+		wholeSampled("ticks_missed", "", "slots of the plan in which no reading was taken", func(r *RunBoard) int64 { return r.MissedTicks }),
+		whole("readings_without_power", "", "in which instant power was asked for and failed, or is not supported: NULL there; a value of 0 W, which no working board draws, is a failure too", func(r *RunBoard) int64 { return r.PowerAbsent }),
+		listOf("gaps", "stretches without rows of this board, though the plan asked for them: from_monotonic_ns=… to_monotonic_ns=… (its last reading before and first after) why=lost, reset, hang, reopened, suspend (with slept_s=…, which monotonic_ns does not count), stalled (the sampler did not get to it for over 1 s) or dropped", func(r *RunBoard) []Gap { return r.Gaps }),
+		listOf("clock_steps", "steps of the wall clock by more than 10 ms: from_monotonic_ns=… to_monotonic_ns=… (the looks at the clock before and after) step_s=…; timestamps of rows do not follow it", func(r *RunBoard) []ClockStep { return r.ClockSteps }),
+		lengthSampled("lateness_p50_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP50 }),
+		lengthSampled("lateness_p99_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP99 }),
+		lengthSampled("lateness_max_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessMax }),
+		{Name: "sampler_realtime", Type: typeBool, Nullable: true, Doc: "the kernel granted the sampler real-time priority (SCHED_FIFO)", bind: sampled(func(r *RunBoard) bool { return r.RealTime })},
+		lengthSampled("read_cost_p50_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP50 }),
+		lengthSampled("read_cost_p99_s", "of one reading", func(r *RunBoard) time.Duration { return r.ReadCostP99 }),
+		lengthSampled("sampler_cpu_s", "CPU time of the sampler's thread, for all boards together", func(r *RunBoard) time.Duration { return r.CPU }),
 		{Name: "call_budget", Type: typeFloat64, Nullable: true, Doc: "share of wall time that the governor left to this board's calls; NULL where it only watched", bind: optional(func(r *RunBoard) Opt[float64] { return Opt[float64]{V: r.Budget, OK: r.Budget > 0} })},
-		{Name: "call_share", Type: typeFloat64, Doc: "share of wall time that this board's calls took", bind: required(func(r *RunBoard) float64 { return r.CallShare })},
-		{Name: "call_share_peak", Type: typeFloat64, Doc: "the same over the busiest 5 s, without the time in which the thread had lost its core", bind: required(func(r *RunBoard) float64 { return r.CallPeak })},
-		{Name: "period_changes", Type: typeStrings, Doc: "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", bind: stringList(func(r *RunBoard) []string {
-			changes := make([]string, len(r.PeriodChanges))
-			for i, c := range r.PeriodChanges {
-				changes[i] = c.String()
-			}
-			return changes
-		})},
+		{Name: "call_share", Type: typeFloat64, Nullable: true, Doc: "share of wall time that this board's calls took", bind: sampled(func(r *RunBoard) float64 { return r.CallShare })},
+		{Name: "call_share_peak", Type: typeFloat64, Nullable: true, Doc: "the same over the busiest 5 s, without the time in which the thread had lost its core", bind: sampled(func(r *RunBoard) float64 { return r.CallPeak })},
+		listOf("period_changes", "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", func(r *RunBoard) []PeriodChange { return r.PeriodChanges }),
 		{
 			Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",
 			bind: optional(func(r *RunBoard) Opt[float64] { return r.IdlePowerW }),
 		},
-		{Name: "board_lost", Type: typeBool, Doc: "the board stopped answering during the run", bind: required(func(r *RunBoard) bool { return r.Lost })},
+		{Name: "board_lost", Type: typeBool, Nullable: true, Doc: "the board stopped answering during the run", bind: sampled(func(r *RunBoard) bool { return r.Lost })},
 		whole("requests", "", "attempts, warm-up included", func(r *RunBoard) int64 { return int64(r.Run.Requests) }),
 		whole("requests_succeeded", "", "complete answers", func(r *RunBoard) int64 { return int64(r.Run.Succeeded) }),
 		whole("requests_failed", "", "errors", func(r *RunBoard) int64 { return int64(r.Run.Failed) }),
 		whole("requests_interrupted", "", "in flight when the run was stopped", func(r *RunBoard) int64 { return int64(r.Run.Interrupted) }),
+		whole("readings_unlabelled", "", "journalled and not published: taken while a request was in flight that never ended, so that nobody knows their stage", func(r *RunBoard) int64 { return r.Unlabelled }),
+		{Name: "journal_cut_bytes", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "bytes", Doc: "at the end of a recovered run's journal, too torn to be read; NULL where the run did not break off", bind: optional(func(r *RunBoard) Opt[int64] { return r.Run.JournalCut })},
+		optLength("journal_sync_max_s", "the longest fsync of the journal; NULL where none is known", func(r *RunBoard) time.Duration { return r.Run.JournalSyncMax }),
+		{Name: "ring_peak_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "most of the readings' ring that was ever full: at 1 readings were dropped", bind: optional(func(r *RunBoard) Opt[float64] { return r.Run.RingPeak })},
 		whole("requests_invalid", "", "with a reason code, whatever their outcome", func(r *RunBoard) int64 { return int64(r.Run.Invalid) }),
 	}, calibrationColumns(), accountColumns(), overheadColumns),
 }
@@ -192,6 +215,31 @@ func optText(name, doc string, get func(*RunBoard) string) Column[RunBoard] {
 
 func whole(name, unit, doc string, get func(*RunBoard) int64) Column[RunBoard] {
 	return Column[RunBoard]{Name: name, Type: typeInt64, Unit: unit, Doc: doc, Encoding: Delta, bind: required(get)}
+}
+
+// listOf is a list of things in words.
+func listOf[T fmt.Stringer](name, doc string, get func(*RunBoard) []T) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeStrings, Doc: doc, bind: stringList(func(r *RunBoard) []string {
+		all := get(r)
+		words := make([]string, len(all))
+		for i := range all {
+			words[i] = all[i].String()
+		}
+		return words
+	})}
+}
+
+// sampled is a column of what the sampler tells at its end.
+func sampled[T value](get func(*RunBoard) T) func(array.Builder) func([]RunBoard) {
+	return optional(func(r *RunBoard) Opt[T] { return Opt[T]{V: get(r), OK: !r.Unknown} })
+}
+
+func wholeSampled(name, unit, doc string, get func(*RunBoard) int64) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeInt64, Nullable: true, Unit: unit, Doc: doc, Encoding: Delta, bind: sampled(get)}
+}
+
+func lengthSampled(name, doc string, get func(*RunBoard) time.Duration) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeFloat64, Nullable: true, Unit: "s", Doc: doc, bind: sampled(func(r *RunBoard) float64 { return get(r).Seconds() })}
 }
 
 func yesNo(name, doc string, get func(*RunBoard) Opt[bool]) Column[RunBoard] {

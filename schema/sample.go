@@ -1,10 +1,6 @@
 package schema
 
-import (
-	"github.com/apache/arrow/go/v17/arrow"
-
-	"github.com/llm-tracer/tracer/internal/clock"
-)
+import "github.com/apache/arrow/go/v17/arrow"
 
 // Sample is a reading that knows its stage and, where one request alone had the board, its request.
 type Sample struct {
@@ -45,7 +41,7 @@ var Samples = Table[Sample]{
 		{
 			Name: "timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC",
 			Doc:  "midpoint of the reading on the wall clock, derived from monotonic_ns through one pair of clock readings taken when tracer started, so that it never steps",
-			bind: required(func(s *Sample) arrow.Timestamp { return instant(clock.Wall(s.MidNS()).UnixNano()) }),
+			bind: required(func(s *Sample) arrow.Timestamp { return s.Run.at(s.MidNS()) }),
 		},
 		{
 			Name: "monotonic_ns", Type: typeInt64, Encoding: Delta, Unit: "ns",

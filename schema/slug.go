@@ -33,3 +33,9 @@ func Slug(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return b.String()[:longestSlug-17] + "-" + hex.EncodeToString(sum[:8])
 }
+
+// ShortUUID is the eight digits that tell boards apart in file names.
+func ShortUUID(uuid string) string {
+	s := Slug(strings.TrimPrefix(strings.TrimPrefix(uuid, "GPU-"), "MIG-"))
+	return s[:min(8, len(s))]
+}

@@ -23,7 +23,8 @@ cd "$work"
 
 # Nothing from the caller's environment or a tracer.yaml of theirs: the folder is empty, and TRACER_ variables are flags.
 for name in $(compgen -e TRACER || true); do unset "$name"; done
-export PATH=$work/build:$PATH
+bin=$(dirname "$python") # kavier
+export PATH=$work/build:$bin:$PATH
 
 # The smallest trace that has every kind of row: two workloads, two sizes, warm-up and idle.
 if ! tracer collect --gpu sim:H200 --endpoint sim --sizes 50,100 --prompts 2 --warmup 1 --idle 500ms --out datasets >trace.log 2>&1; then

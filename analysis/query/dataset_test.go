@@ -32,7 +32,7 @@ func writeRun(t *testing.T, dir, id string) {
 	}
 	done := make(chan struct{})
 	close(done)
-	if err := p.Collect(done); err != nil {
+	if err := p.Collect(done, func(error) {}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Commit(make([]schema.Sampling, 1), "test"); err != nil {
@@ -136,7 +136,7 @@ func TestWhatManifestsListAndIsGoneIsTold(t *testing.T) {
 		t.Errorf("missing: %q", got)
 	}
 	// A compaction's manifest says what took the place of which files.
-	merged, replaces := "runs/compact-1-000.parquet", `{"compaction": "1", "replaces": [{"path": "runs/one-host.parquet"}, {"path": "runs/two-host.parquet"}], "files": [{"path": "runs/compact-1-000.parquet"}]}`
+	merged, replaces := "runs/compact-1-000.parquet", `{"compaction": "1", "folder": "runs", "replaces": [{"path": "runs/one-host.parquet"}, {"path": "runs/two-host.parquet"}], "files": [{"path": "runs/compact-1-000.parquet"}]}`
 	if err := os.Link(filepath.Join(dir, "runs", "two-host.parquet"), filepath.Join(dir, merged)); err != nil {
 		t.Fatal(err)
 	}

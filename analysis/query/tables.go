@@ -1,7 +1,6 @@
 package query
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 
+	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -80,7 +80,7 @@ func published(root string) (*tables, error) {
 		there = true
 		for _, path := range paths {
 			seen[path] = true
-			if live == nil || live[path] || t.name == schema.Prompts.Name {
+			if _, ok := live[path]; ok || live == nil || t.name == schema.Prompts.Name {
 				t.files = append(t.files, filepath.Join(root, path))
 			} else {
 				found.uncommitted = append(found.uncommitted, path)
@@ -104,35 +104,19 @@ func Manifests(root string) ([]string, error) {
 	return fs.Glob(os.DirFS(root), "_tracer/commits/*.json")
 }
 
-// committed is the set of files that manifests list, less those that compactions replaced; nil where there are no manifests.
-func committed(root string) (map[string]bool, error) {
-	paths, err := Manifests(root)
-	if err != nil || len(paths) == 0 {
+// committed are the files that manifests list, less those that compactions replaced; nil where there are no manifests.
+func committed(root string) (map[string]store.File, error) {
+	catalog, err := store.ReadCatalog(root)
+	if err != nil {
 		return nil, err
 	}
-	live, replaced := map[string]bool{}, []string{}
-	for _, path := range paths {
-		body, err := os.ReadFile(filepath.Join(root, path))
-		if err != nil {
-			return nil, err
-		}
-		var manifest struct {
-			Files, Replaces []struct{ Path string }
-		}
-		if err := json.Unmarshal(body, &manifest); err != nil {
-			return nil, fmt.Errorf("reading the manifest %s: %w", path, err)
-		}
-		for _, f := range manifest.Files {
-			live[f.Path] = true
-		}
-		for _, f := range manifest.Replaces {
-			replaced = append(replaced, f.Path)
-		}
+	for path, err := range catalog.Unreadable {
+		return nil, fmt.Errorf("reading the manifest %s: %w; tracer verify says more", path, err)
 	}
-	for _, path := range replaced {
-		delete(live, path)
+	if len(catalog.Runs) == 0 && len(catalog.Compactions) == 0 {
+		return nil, nil
 	}
-	return live, nil
+	return catalog.Live(), nil
 }
 
 // parquetFiles lists a table's files, relative to the dataset, in their order.

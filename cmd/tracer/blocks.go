@@ -106,6 +106,7 @@ func joined(a, b sampler.Stats) sampler.Stats {
 	a.Hz = float64(a.Ticks) / a.Elapsed.Seconds()
 	a.RealTime = a.RealTime && b.RealTime
 	a.CPU += b.CPU
+	a.Steps = append(a.Steps, b.Steps...)
 	worse := func(x, y sampler.Quantiles) sampler.Quantiles {
 		return sampler.Quantiles{Count: x.Count + y.Count, P50: max(x.P50, y.P50), P99: max(x.P99, y.P99), Max: max(x.Max, y.Max)}
 	}
@@ -122,6 +123,7 @@ func joined(a, b sampler.Stats) sampler.Stats {
 		x.Readings, x.Dropped, x.PowerAbsent, x.Losses = x.Readings+y.Readings, x.Dropped+y.Dropped, x.PowerAbsent+y.PowerAbsent, x.Losses+y.Losses
 		x.Planned += y.Planned
 		x.BusyShare, x.BusiestShare = x.BusyShare+share*(y.BusyShare-x.BusyShare), max(x.BusiestShare, y.BusiestShare)
+		x.Gaps = append(x.Gaps, y.Gaps...)
 		x.LostFor, x.LostNow, x.LastError = x.LostFor+y.LostFor, y.LostNow, y.LastError
 	}
 	return a

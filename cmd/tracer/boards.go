@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/sampler"
@@ -19,6 +20,7 @@ type boards struct {
 	devices   []sampler.Device
 	simulated []*sim.Board
 	kind      catalog.Board // of the simulated ones
+	patience  time.Duration // with one call
 	close     func()
 
 	calibrations []schema.Calibration // of the devices; nil before they are known
@@ -37,21 +39,31 @@ func (b *boards) facts() []schema.Board {
 }
 
 // openBoards opens what --gpu names. Nothing real is opened for simulated boards, and nothing is simulated unless asked.
-func openBoards(spec string) (*boards, error) {
+func openBoards(spec string, patience time.Duration) (*boards, error) {
+	if err := checkDriverTimeout(patience); err != nil {
+		return nil, err
+	}
 	if !strings.Contains(spec, simPrefix) {
-		return openReal(spec)
+		return openReal(spec, patience)
 	}
 	kind, n, err := simulatedKind(spec)
 	if err != nil {
 		return nil, err
 	}
-	b := &boards{kind: kind, close: func() {}}
+	b := &boards{kind: kind, patience: patience, close: func() {}}
 	for i := range n {
 		board := sim.NewBoard(kind, i)
 		b.simulated = append(b.simulated, board)
 		b.devices = append(b.devices, board)
 	}
 	return b, nil
+}
+
+func checkDriverTimeout(patience time.Duration) error {
+	if patience < time.Second || patience > 10*time.Minute {
+		return usage("--driver-timeout %v: give a time between 1s and 10m: calls of a driver can take seconds", patience)
+	}
+	return nil
 }
 
 // simulatedKind reads sim:NAME,sim:NAME,…: all of one kind, since one simulated server drives them all.
@@ -73,8 +85,8 @@ func simulatedKind(spec string) (kind catalog.Board, n int, err error) {
 	return kind, n, nil
 }
 
-func openReal(spec string) (*boards, error) {
-	library, err := nvml.Open(nvml.Options{})
+func openReal(spec string, patience time.Duration) (*boards, error) {
+	library, err := nvml.Open(nvml.Options{Patience: patience})
 	if err != nil {
 		if errors.Is(err, nvml.ErrNoDriver) {
 			err = fmt.Errorf("%w\nEither run on the machine that has the GPU (tracer doctor says what is missing there), or simulate: "+
@@ -87,5 +99,10 @@ func openReal(spec string) (*boards, error) {
 		_ = library.Close()
 		return nil, usage("--gpu %s: %w", spec, err)
 	}
-	return &boards{devices: devices, close: func() { _ = library.Close() }}, nil
+	return &boards{devices: devices, patience: patience, close: func() { _ = library.Close() }}, nil
+}
+
+// hung is a driver that does not come back from a call, before anything was measured.
+func hung(err error) error {
+	return environment(fmt.Errorf("%w\nThat board's driver is stuck: see dmesg (Xid), reset the board or reboot, or name the others with --gpu", err))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -14,15 +15,17 @@ import (
 )
 
 type calibrateCommand struct {
-	Out        string        `default:"datasets" placeholder:"DIR" help:"Dataset to keep the result in, for collect (default: ${default})."`
-	Endpoint   string        `placeholder:"URL" help:"Server to make load with, or sim for the simulated one (default: none; whatever runs on the boards)."`
-	Model      string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
-	Server     string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
-	GPU        string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
-	Mode       string        `default:"auto" enum:"auto,active" placeholder:"HOW" help:"auto: periods and costs; active: averaging windows too, which takes a load of its own (default: ${default})."`
-	Silence    time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte (default: ${default})."`
-	APIKeyFile string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
-	JSON       bool          `name:"json" help:"Print the result as JSON."`
+	Out           string        `default:"datasets" placeholder:"DIR" help:"Dataset to keep the result in, for collect (default: ${default})."`
+	Endpoint      string        `placeholder:"URL" help:"Server to make load with, or sim for the simulated one (default: none; whatever runs on the boards)."`
+	Model         string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
+	Server        string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
+	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
+	Mode          string        `default:"auto" enum:"auto,active" placeholder:"HOW" help:"auto: periods and costs; active: averaging windows too, which takes a load of its own (default: ${default})."`
+	Silence       time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte (default: ${default})."`
+	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
+	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	JSON          bool          `name:"json" help:"Print the result as JSON."`
+	tlsFlags
 }
 
 // Help is printed under the flags.
@@ -40,13 +43,15 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 	}
 	// Everything but the endpoint is said as to collect, which knows how to connect.
 	as := &collect{target: target{
-		Out: c.Out, Endpoint: c.Endpoint, Model: c.Model, Server: c.Server, GPU: c.GPU, Silence: c.Silence, APIKeyFile: c.APIKeyFile, RunID: newRunID(),
+		Out: c.Out, Endpoint: c.Endpoint, Model: c.Model, Server: c.Server, GPU: c.GPU, Silence: c.Silence, APIKeyFile: c.APIKeyFile, RunID: newRunID(), tlsFlags: c.tlsFlags,
 	}, Concurrency: 1}
 	if c.Endpoint != "" || c.Out == "" {
 		if err := as.checkSimulation(); err != nil {
 			return err
 		}
 	}
+	again := c.warn(t)
+	defer again()
 	tr := &trace{collect: as, terminal: t, layers: l}
 	var err error
 	if c.Server != "" {
@@ -54,7 +59,7 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 			return usage("--server: %w", err)
 		}
 	}
-	if tr.boards, err = openBoards(c.GPU); err != nil {
+	if tr.boards, err = openBoards(c.GPU, c.DriverTimeout); err != nil {
 		return err
 	}
 	defer tr.boards.close()
@@ -69,6 +74,9 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 		fmt.Fprintln(t.err, "no --endpoint: tracer makes no load; sensors of a board that idles may show too few changes")
 	}
 	found, err := tr.boards.calibrate(ctx, tr.client, c.Mode)
+	if errors.Is(err, sampler.ErrHung) {
+		return hung(err)
+	}
 	if err != nil {
 		return environment(err)
 	}

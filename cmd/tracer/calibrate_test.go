@@ -16,6 +16,7 @@ import (
 
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/internal/catalog"
+	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/sampler/sim"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -132,7 +133,7 @@ func TestTheGovernorsChangesAreTold(t *testing.T) {
 
 func TestAKeptCalibrationServesTheSameDriverAlone(t *testing.T) {
 	dir := t.TempDir()
-	b, err := openBoards("sim:A10")
+	b, err := openBoards("sim:A10", sampler.DefaultPatience)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func (b *boards) calibrate(ctx context.Context, client *nebula.Client, mode stri
 	if wave != nil {
 		owner.Go(func() { wave.run(stop) })
 	}
-	observed, err := sampler.Observe(ctx, readers, calibrationLength(mode))
+	observed, err := sampler.Observe(ctx, readers, calibrationLength(mode), b.patience)
 	end()
 	owner.Wait()
 	if err != nil {
@@ -113,6 +114,9 @@ func (t *trace) calibrate(ctx context.Context) (err error) {
 		if failure == nil {
 			t.boards.calibrations = found
 			failure = t.boards.keep(t.Out, t.Calibrate, found)
+		}
+		if errors.Is(failure, sampler.ErrHung) {
+			return hung(failure)
 		}
 		if failure != nil {
 			fmt.Fprintf(t.err, "calibration: %v\n", failure)
@@ -176,8 +180,9 @@ func (t *trace) tellPeriod(facts []schema.Board) {
 
 // tellCalls says what the governor did, or what it would have done.
 func (t *trace) tellCalls() {
-	for i, b := range t.boards.facts() {
-		s := t.sampling[i]
+	boards := t.boards.facts()
+	for i, s := range t.sampling { // none of a run that was rescued
+		b := &boards[i]
 		for _, c := range s.PeriodChanges {
 			fmt.Fprintf(t.out, "governor: board %d read every %v instead of %v from %.1f s on: its calls took %.2g %% of the time, budget %s\n",
 				b.Index, c.To, c.From, float64(c.AtNS-t.record.Start.MonotonicNS)/1e9, 100*c.Share, t.Budget)

@@ -11,9 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/corpus"
+	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/schema"
@@ -24,18 +27,21 @@ const longestPeriod = 10 * time.Second
 
 // target is what a trace is taken of, with what, and where it goes: the flags that collect and overhead share.
 type target struct {
-	Out        string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
-	Endpoint   string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
-	Model      string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
-	Server     string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
-	GPU        string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
-	Period     string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
-	Silence    time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
-	RunID      string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
-	Seed       int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
-	APIKeyFile string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
-	DryRun     bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
-	JSON       bool          `name:"json" help:"Print the result as JSON."`
+	Out           string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
+	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
+	Model         string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
+	Server        string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
+	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
+	Period        string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
+	Silence       time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
+	Patience      time.Duration `default:"5m" placeholder:"TIME" help:"Wait so long for a server that cannot be reached or is overloaded before the run is stopped (default: ${default})."`
+	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
+	RunID         string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
+	Seed          int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
+	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	DryRun        bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
+	JSON          bool          `name:"json" help:"Print the result as JSON."`
+	tlsFlags
 }
 
 type collect struct {
@@ -49,7 +55,12 @@ type collect struct {
 	Warmup      int           `default:"2" placeholder:"N" help:"Requests sent first, marked as warm-up (default: ${default})."`
 	Pause       time.Duration `default:"200ms" placeholder:"TIME" help:"Between requests, on the mean; half to one and a half of it, so that stages meet the sensors at all phases and boards settle (default: ${default})."`
 	MinUpdates  int           `name:"min-stage-updates" default:"0" placeholder:"N" help:"Repeat prompts until the power sensor has had N new values in each size's own stage (default: ${default}, none)."`
+	MaxInvalid  string        `name:"max-invalid" placeholder:"N|P%" help:"End with exit code 3 if more requests than that are not valid, warm-up left out (default: any number)."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
+	Resume      string        `placeholder:"RUN" help:"Go on with a run that was stopped or broke off, with its own options: recover it, and send what it has not."`
+
+	options map[string]string // the flags as resolved; nil where the run cannot be resumed
+	resumed *resumption       // nil where there is nothing to go on with
 }
 
 // Help is printed under the flags.
@@ -64,7 +75,13 @@ Without a GPU, everything simulated and named so:
 }
 
 // Run collects one trace.
-func (c *collect) Run(t *terminal, l *layers) error {
+func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
+	if c.Resume != "" {
+		if left, err := c.takeUp(t, k); err != nil || !left {
+			return err
+		}
+	}
+	c.options = optionsOf(k)
 	budget, err := parseBudget(c.Budget)
 	if err != nil {
 		return err
@@ -88,6 +105,15 @@ func (c *collect) Run(t *terminal, l *layers) error {
 			return err
 		}
 		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
+	}
+	if err := c.checkFiles(len(boards.devices)); err != nil {
+		return err
+	}
+	if err := c.offerRecovery(t); err != nil {
+		return err
+	}
+	if err := pipeline.Free(c.Out, c.RunID, hostname()); err != nil {
+		return err
 	}
 	trace := &trace{
 		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, budget: budget, profile: profile, truth: c.truthPath(),
@@ -115,12 +141,15 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 	if err := c.checkSimulation(); err != nil {
 		return nil, 0, profile, err
 	}
+	if _, err := c.tls(); err != nil { // before anything else is touched
+		return nil, 0, profile, err
+	}
 	if c.Server != "" {
 		if profile, err = nebula.ProfileByName(c.Server); err != nil {
 			return nil, 0, profile, usage("--server: %w", err)
 		}
 	}
-	if b, err = openBoards(c.GPU); err != nil {
+	if b, err = openBoards(c.GPU, c.DriverTimeout); err != nil {
 		return nil, 0, profile, err
 	}
 	for _, board := range b.facts() {
@@ -174,7 +203,11 @@ func (c *collect) checkNumbers() error {
 		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000},
 		bound{"--idle", int(c.Idle / time.Second), 0, 86_400},
 		bound{"--silence", int(c.Silence / time.Second), 1, 86_400},
+		bound{"--patience", int(c.Patience / time.Second), 1, 86_400},
 	); err != nil {
+		return err
+	}
+	if _, err := parseMaxInvalid(c.MaxInvalid); err != nil {
 		return err
 	}
 	if _, _, err := c.load(); err != nil { // before anything else is touched
@@ -219,10 +252,15 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
 	}
+	limit, err := parseMaxInvalid(c.MaxInvalid)
+	if err != nil {
+		return err
+	}
+	partial := limit.check(summary.Counts)
 	query := fmt.Sprintf("SELECT stage, count(*) AS rows, round(avg(power_instant_w), 1) AS mean_w FROM read_parquet('%s/samples/**/*.parquet', hive_partitioning = true) WHERE run_id = '%s' GROUP BY stage",
 		strings.ReplaceAll(strings.TrimSuffix(c.Out, "/"), "'", "''"), m.RunID)
 	if c.JSON {
-		return t.json(struct {
+		return errors.Join(partial, t.json(struct {
 			*analysis.Summary
 			Simulated bool              `json:"simulated"`
 			Status    schema.Status     `json:"status"`
@@ -230,7 +268,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 			Files     []store.File      `json:"files"`
 			Sampling  []schema.Sampling `json:"sampling"`
 			Query     string            `json:"duckdb_query"`
-		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query})
+		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query}))
 	}
 	tr.printHead(m)
 	if err := summary.Print(t.out); err != nil {
@@ -242,8 +280,9 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 			tr.boards.facts()[i].Index, s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
 	}
 	tr.tellCalls()
+	tr.tellFaults()
 	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)
-	return err
+	return errors.Join(partial, err)
 }
 
 // printHead begins a report.

@@ -22,6 +22,7 @@ type corpusFlags struct {
 	Sizes       []int    `placeholder:"N,…" help:"Tokens: of the prompt (prefill), of the answer (decode) (default: 10,50,100,1000,10000, or all of the file)."`
 	Prompts     *int     `placeholder:"N" help:"Prompts of each workload and size (default: 100, or all of the file)."`
 	ExactLength bool     `name:"exact-length" default:"true" negatable:"" help:"Ask for decode answers of exactly their size, where the server can be asked (default: ${default})."`
+	order       []string // ids, of a run that is resumed
 	Tokenizer   string   `placeholder:"PATH" help:"What counts tokens: a tokenizer.json, o200k_base or cl100k_base (default: the server's own where it has one, else o200k_base)."`
 }
 
@@ -102,11 +103,21 @@ func (f *corpusFlags) fromFile(ctx context.Context, spec corpus.Spec, counter co
 	}
 	if entries == nil {
 		prompts = slices.DeleteFunc(prompts, func(p schema.Prompt) bool { return !wanted(p.Workload, int(p.TargetTokens)) })
+		f.reorder(prompts)
 	}
 	if len(prompts) == 0 {
 		return nil, "", usage("--corpus %s holds no prompts of the --workload and --sizes asked for", f.Corpus)
 	}
 	return prompts, note, nil
+}
+
+// reorder brings the prompts of a run that is resumed into the order that it had them in.
+func (f *corpusFlags) reorder(prompts []schema.Prompt) {
+	place := map[string]int{}
+	for i, id := range f.order {
+		place[id] = i
+	}
+	slices.SortStableFunc(prompts, func(a, b schema.Prompt) int { return place[a.ID] - place[b.ID] })
 }
 
 func noteOn(by corpus.ByBuiltin, file string) string {

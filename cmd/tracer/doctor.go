@@ -24,12 +24,14 @@ const (
 )
 
 type doctor struct {
-	Out        string `default:"datasets" placeholder:"DIR" help:"Dataset that would be written into (default: ${default})."`
-	Endpoint   string `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server to ask (default: ${default})."`
-	Model      string `placeholder:"NAME" help:"Model that would be asked for."`
-	Server     string `placeholder:"NAME" help:"Server profile (default: detected)."`
-	GPU        string `name:"gpu" default:"auto" placeholder:"BOARDS" help:"Boards to probe (default: ${default})."`
-	APIKeyFile string `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	Out           string        `default:"datasets" placeholder:"DIR" help:"Dataset that would be written into (default: ${default})."`
+	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server to ask (default: ${default})."`
+	Model         string        `placeholder:"NAME" help:"Model that would be asked for."`
+	Server        string        `placeholder:"NAME" help:"Server profile (default: detected)."`
+	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"Boards to probe (default: ${default})."`
+	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long (default: ${default})."`
+	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
+	tlsFlags
 }
 
 // findings is a doctor's report: what is well, what is not, and how to mend it.
@@ -52,6 +54,11 @@ func (f *findings) note(what, note string) { fmt.Fprintf(f.out, "note  %-9s %s\n
 
 // Run looks at everything that collect needs, and goes on past what fails.
 func (d *doctor) Run(t *terminal, l *layers) error {
+	if err := checkDriverTimeout(d.DriverTimeout); err != nil {
+		return err
+	}
+	again := d.warn(t)
+	defer again()
 	f := &findings{out: t.out}
 	fmt.Fprintf(t.out, "tracer %s on %s, %s, %s\n\n", versionLine(), hostname(), kernel(), cpu())
 	d.boards(f)
@@ -65,7 +72,7 @@ func (d *doctor) Run(t *terminal, l *layers) error {
 }
 
 func (d *doctor) boards(f *findings) {
-	library, err := nvml.Open(nvml.Options{})
+	library, err := nvml.Open(nvml.Options{Patience: d.DriverTimeout})
 	if err != nil {
 		f.ill("driver", "run on the machine that has the GPU; install the NVIDIA driver, or in a container start it with --gpus all; LD_LIBRARY_PATH must reach libnvidia-ml.so.1", err)
 		return
@@ -89,7 +96,13 @@ func (d *doctor) board(f *findings, device sampler.Device) {
 	for _, caveat := range caveats(b) {
 		f.note("board", caveat)
 	}
-	answers, err := device.(*nvml.Board).Probe(context.Background(), probeLength)
+	probed := device.(*nvml.Board)
+	answers, err := sampler.Within(probeLength+d.DriverTimeout, func() ([]nvml.Answer, error) {
+		return probed.Probe(context.Background(), probeLength)
+	})
+	if errors.Is(err, sampler.ErrHung) {
+		probed.Abandon()
+	}
 	if err != nil {
 		f.ill("sensors", "see dmesg for the driver's own words; a lost board needs a reset", err)
 		return
@@ -116,7 +129,12 @@ func (d *doctor) endpoint(f *findings, l *layers) {
 		f.ill("endpoint", "give a readable key file, or set TRACER_API_KEY", err)
 		return
 	}
-	cfg := nebula.Config{Endpoint: d.Endpoint, Key: key}
+	secure, err := d.tls()
+	if err != nil {
+		f.ill("endpoint", "name files that are there, or leave the flags out", err)
+		return
+	}
+	cfg := nebula.Config{Endpoint: d.Endpoint, Key: key, TLS: secure}
 	if d.Server != "" {
 		if cfg.Profile, err = nebula.ProfileByName(d.Server); err != nil {
 			f.ill("endpoint", "choose one of these profiles, or leave --server out", err)
@@ -127,7 +145,11 @@ func (d *doctor) endpoint(f *findings, l *layers) {
 	defer cancel()
 	info, err := nebula.Detect(ctx, cfg)
 	if err != nil {
-		f.ill("endpoint", "start the model server, or name it with --endpoint", err)
+		mend := "do as it says, or name another with --endpoint"
+		if errors.Is(err, nebula.ErrUnreachable) {
+			mend = "start the model server, or name it with --endpoint"
+		}
+		f.ill("endpoint", mend, err)
 		return
 	}
 	model, err := chooseModel(info, d.Model, "--model")

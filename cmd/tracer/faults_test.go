@@ -27,6 +27,10 @@ var faults = []struct {
 	list  []fault
 }{
 	{"GPU", boardFaults},
+	{"Clock", clockFaults},
+	{"Server", slices.Concat(serverFaults, tlsFaults, hostileFaults)},
+	{"Dataset", datasetFaults},
+	{"Host", hostFaults},
 }
 
 func TestFaults(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -30,20 +31,26 @@ type layers struct {
 }
 
 func readLayers() (*layers, error) {
+	var texts [2][]byte
+	for i, name := range []string{dotEnvFile, yamlFile} {
+		text, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("reading %s: %w", name, err)
+		}
+		texts[i] = text
+	}
+	return parseLayers(texts[0], texts[1])
+}
+
+// parseLayers reads the two files. Its errors hold nothing of what stands in them: that may be a secret.
+func parseLayers(dotEnv, text []byte) (*layers, error) {
 	l := &layers{found: map[string]bool{}}
 	var err error
-	if l.dotEnv, err = godotenv.Read(dotEnvFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s cannot be read as KEY=value lines; mend or remove it", dotEnvFile) // its lines may be secrets
-	}
-	text, err := os.ReadFile(yamlFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", yamlFile, err)
+	if l.dotEnv, err = godotenv.UnmarshalBytes(dotEnv); err != nil {
+		return nil, fmt.Errorf("%s cannot be read as KEY=value lines; mend or remove it", dotEnvFile)
 	}
 	if err := yaml.Unmarshal(text, &l.yaml); err != nil {
-		return nil, fmt.Errorf("%s%s is not a list of flag: value lines", yamlFile, position(err)) // its lines may hold secrets
+		return nil, fmt.Errorf("%s%s is not a list of flag: value lines", yamlFile, position(err))
 	}
 	return l, nil
 }
@@ -74,7 +81,7 @@ func (l *layers) Validate(app *kong.Application) error {
 
 // Resolve finds a flag's value in the layers.
 func (l *layers) Resolve(_ *kong.Context, path *kong.Path, flag *kong.Flag) (any, error) {
-	if node := path.Node(); node != nil && node.Name == "sim" { // its --gpu and --model are other things than collect's
+	if node := path.Node(); node != nil && slices.Contains([]string{"sim", "fit", "export"}, node.Name) { // their --gpu is another than collect's
 		return nil, nil //nolint:nilnil // kong's way to say that the flag is not set
 	}
 	v := l.find(flag.Name)

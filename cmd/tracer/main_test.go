@@ -13,7 +13,7 @@ import (
 
 // The test binary is also the program: testscript and the tests that need a process of their own run it as tracer.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tracer": main})
+	testscript.Main(m, map[string]func(){"tracer": main, "tracer-stepped": stepped, "tracer-suspended": suspended})
 }
 
 func TestCommandLine(t *testing.T) {
@@ -48,9 +48,11 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // program is the test binary under the name tracer, for exec.Command.
-func program(t *testing.T) string {
+func program(t *testing.T) string { return programCalled(t, "tracer") }
+
+func programCalled(t *testing.T, name string) string {
 	t.Helper()
-	path, err := exec.LookPath("tracer") // testscript.Main put it on the path
+	path, err := exec.LookPath(name) // testscript.Main put it on the path
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,8 +49,8 @@ func written(t *testing.T, s *openWebUI, dir string) (prompts []schema.Prompt, s
 	if err != nil {
 		t.Fatal(err)
 	}
-	if corpus.Hash(prompts) != made.ID {
-		t.Errorf("%s holds corpus %s", made.Path, corpus.Hash(prompts))
+	if schema.CorpusID(prompts) != made.ID {
+		t.Errorf("%s holds corpus %s", made.Path, schema.CorpusID(prompts))
 	}
 	return prompts, stdout.String() + stderr.String()
 }
@@ -151,7 +151,7 @@ func TestAKilledAndDisturbedWritingGoesOnWhereItStopped(t *testing.T) {
 		t.Errorf("%d answers, %d of them twice, %d questions at once, %d too early", all, len(repeated), busiest, early)
 	}
 	same := slices.EqualFunc(quiet, prompts, func(a, b schema.Prompt) bool { return a.ID == b.ID && a.Text == b.Text && a.WrittenBy == b.WrittenBy })
-	if !same || corpus.Hash(quiet) != corpus.Hash(prompts) {
+	if !same || schema.CorpusID(quiet) != schema.CorpusID(prompts) {
 		t.Error("the corpus is another than that of a quiet day")
 	}
 	written(t, s, dir)

@@ -48,6 +48,7 @@ func (o *overhead) Run(t *terminal, l *layers) error {
 		bound{"--blocks", o.Blocks, analysis.LeastRounds + 1, 1000},
 		bound{"--requests", o.Requests, 2, 1000},
 		bound{"--silence", int(o.Silence / time.Second), 1, 86_400},
+		bound{"--patience", int(o.Patience / time.Second), 1, 86_400},
 	); err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 type plotCommand struct {
-	chosen
+	drawn
 	Output string   `short:"o" default:"figures" placeholder:"FOLDER" help:"Folder to write into (default: ${default})."`
 	Format []string `default:"svg,pdf,png" enum:"svg,pdf,png" placeholder:"FORMAT,…" help:"svg, pdf, png (default: ${default})."`
 	From   float64  `placeholder:"S" help:"Where timelines begin, in seconds from the run's first request (default: with the run)."`

@@ -91,8 +91,11 @@ func (t *trace) live() string {
 			watts = append(watts, "– W")
 		}
 	}
-	phase := ""
-	if l.Ticks > 0 && t.schedule.Progress().InFlight == 0 {
+	phase, p := "", t.schedule.Progress()
+	switch {
+	case p.Waiting > 0:
+		phase = fmt.Sprintf("no server for %v, ", p.Waiting.Round(time.Second))
+	case l.Ticks > 0 && p.InFlight == 0:
 		phase = "idle, "
 	}
 	hz := float64(l.Ticks) / time.Since(s.since).Seconds()

@@ -38,6 +38,7 @@ type prompts struct {
 	APIKeyFile string `name:"api-key-file" placeholder:"PATH" help:"File that holds the key to --endpoint (default: the environment's TRACER_API_KEY)."`
 	DryRun     bool   `name:"dry-run" help:"Say how many requests and tokens --source nebula would take; ask and write nothing."`
 	JSON       bool   `name:"json" help:"Print the result as JSON."`
+	tlsFlags
 }
 
 // Help is printed under the flags.
@@ -65,6 +66,11 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	case c.Corpus != "" && c.Source == corpus.SourceNebula:
 		return usage("--corpus with --source nebula: the prompts are in the file already; leave one of them out")
 	}
+	if _, err := c.tls(); err != nil { // before anything is asked
+		return err
+	}
+	again := c.warn(t)
+	defer again()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	counter, err := c.counter(ctx, t, l)
@@ -97,7 +103,7 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	if c.DryRun {
 		return c.report(t, made, "")
 	}
-	path, err := store.PublishCorpus(c.Out, corpus.Hash(made), made)
+	path, err := store.PublishCorpus(c.Out, schema.CorpusID(made), made)
 	if err != nil {
 		return unwritable(c.Out, err)
 	}
@@ -143,7 +149,7 @@ func (c *prompts) server(ctx context.Context, l *layers) (serverCounter, error) 
 	if err != nil {
 		return serverCounter{}, err
 	}
-	client, _, err := connectTo(ctx, nebula.Config{Endpoint: c.Endpoint, Key: key, Model: c.Model}, "--endpoint", "--model")
+	client, _, err := c.connectTo(ctx, nebula.Config{Endpoint: c.Endpoint, Key: key, Model: c.Model}, "--endpoint", "--model")
 	if err != nil {
 		return serverCounter{}, err
 	}
@@ -155,10 +161,14 @@ func (c *prompts) server(ctx context.Context, l *layers) (serverCounter, error) 
 }
 
 // connectTo asks a server what it is and makes a client for the model named, or for its only one.
-func connectTo(ctx context.Context, cfg nebula.Config, endpoint, model string) (*nebula.Client, string, error) {
+func (c *prompts) connectTo(ctx context.Context, cfg nebula.Config, endpoint, model string) (*nebula.Client, string, error) {
+	var err error
+	if cfg.TLS, err = c.tls(); err != nil {
+		return nil, "", err
+	}
 	info, err := nebula.Detect(ctx, cfg)
 	if err != nil {
-		return nil, "", environment(fmt.Errorf("%w\nStart the server, or name another with %s", err, endpoint))
+		return nil, "", unserved(err, endpoint)
 	}
 	if cfg.Model, err = chooseModel(info, cfg.Model, model); err != nil {
 		return nil, "", err
@@ -182,7 +192,7 @@ func (c *prompts) write(ctx context.Context, t *terminal, l *layers, counter cor
 	if base == "" && !key.Set() {
 		return nil, "", environment(fmt.Errorf("%s is not set: put the key (Settings > Account on the site) into the environment or .env, or name another server in %s", nebulaKeyName, nebulaURLName))
 	}
-	client, model, err := connectTo(ctx, nebula.Config{
+	client, model, err := c.connectTo(ctx, nebula.Config{
 		Endpoint: cmp.Or(base, nebula.DefaultEndpoint), Key: key, Model: c.Writer, ContextTokens: author.ContextTokens,
 		Temperature: 0.8, Tries: 12,
 	}, nebulaURLName, "--writer")
@@ -257,7 +267,7 @@ type madeCorpus struct {
 }
 
 func (c *prompts) report(t *terminal, made []schema.Prompt, path string) error {
-	m := madeCorpus{ID: corpus.Hash(made), Path: path, Prompts: len(made), Tokenizer: made[0].Tokenizer, Sources: map[string]int{}}
+	m := madeCorpus{ID: schema.CorpusID(made), Path: path, Prompts: len(made), Tokenizer: made[0].Tokenizer, Sources: map[string]int{}}
 	for i := range made {
 		m.Tokens += int64(made[i].TextTokens)
 		m.Sources[made[i].Source]++

@@ -131,6 +131,6 @@ func (t *trace) again(ctx context.Context, k size, period time.Duration) ([]sche
 		times = mostRepeats
 	}
 	s := t.sending
-	s.Sent, s.Repeat = t.Repeat, int(times)
+	s.Sent, s.Repeat = max(t.Repeat, t.resumed.repeated(k)), int(times)
 	return s.Prepare(ctx, prompts)
 }

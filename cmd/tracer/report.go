@@ -11,8 +11,8 @@ import (
 	"github.com/llm-tracer/tracer/analysis/report"
 )
 
-// chosen is what of a dataset is drawn: the flags that report and plot share.
-type chosen struct {
+// drawn is what of a dataset is drawn: the flags that report and plot share.
+type drawn struct {
 	Dir  string   `arg:"" placeholder:"DIR" help:"Dataset to read."`
 	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
 	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name, or of this UUID (default: all)."`
@@ -20,7 +20,7 @@ type chosen struct {
 }
 
 type reportCommand struct {
-	chosen
+	drawn
 	Output string `short:"o" default:"report.html" placeholder:"PATH" help:"File to write (default: ${default})."`
 }
 
@@ -50,7 +50,7 @@ func (c *reportCommand) Run(t *terminal) error {
 }
 
 // build reads what is drawn and hands it on.
-func (c *chosen) build(t *terminal, use func(*report.Model) error) error {
+func (c *drawn) build(t *terminal, use func(*report.Model) error) error {
 	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
 		m, err := report.Build(ctx, d, c.Dir, version, report.Filter{GPU: c.GPU, LLM: c.LLM})
 		if errors.Is(err, report.ErrNoRuns) {

@@ -38,6 +38,9 @@ func (c *collect) requests(ctx context.Context, s corpus.Sending) (r requests, n
 	if c.Order == "interleaved" {
 		r.prompts = corpus.Order(r.prompts, uint64(c.Seed))
 	}
+	if c.resumed != nil {
+		r.prompts = c.resumed.left(r.prompts)
+	}
 	if c.Warmup == 0 {
 		return r, note, nil
 	}
@@ -135,7 +138,7 @@ func (t *trace) ready(ctx context.Context) error {
 	}
 	cfg.ContextTokens, cfg.MaxContext = nebula.ContextFor(t.pointers(t.warmup, t.prompts)), longest.V
 	cfg.Reopen = openings.Reopen
-	t.record.CorpusID, t.record.Tokenizer = corpus.Hash(t.corpus), counter.Name()
+	t.record.CorpusID, t.record.Tokenizer = schema.CorpusID(t.corpus), counter.Name()
 	own := true // the model's own tokenizer: every count is held against it
 	if local, ok := counter.(*tokens.Tokenizer); ok {
 		own = local.FromFile()

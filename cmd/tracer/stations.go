@@ -24,6 +24,7 @@ func (t *trace) sampled(ctx context.Context, stop context.CancelCauseFunc, plan 
 	if err != nil {
 		return stats, err
 	}
+	s.Wait(t.boards.patience)
 	if t.period == 0 {
 		s.Govern(t.budget)
 	}
@@ -53,7 +54,7 @@ func (t *trace) recorded(stop context.CancelCauseFunc, sources func() error) err
 		failed error
 	)
 	writer.Go(func() {
-		crash := panics.Try(func() { failed = t.pipeline.Collect(drained) })
+		crash := panics.Try(func() { failed = t.pipeline.Collect(drained, stop) })
 		if failed = cmp.Or(crash.AsError(), failed); failed != nil {
 			stop(failed)
 		}

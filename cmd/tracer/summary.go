@@ -96,6 +96,5 @@ func (t *terminal) printRuns(dir string, s *analysis.Summary) {
 	case n > 0:
 		fmt.Fprintf(t.out, "SIMULATED in %d of the runs: numbers of boards whose names begin with sim- describe no real hardware.\n", n)
 	}
-	c := s.Counts
-	fmt.Fprintf(t.out, "requests: %d sent, %d valid, %d failed; %d more for warm-up\n\n", c.Sent, c.Valid, c.Failed, c.Warmup)
+	fmt.Fprintln(t.out)
 }

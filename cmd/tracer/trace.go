@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/sourcegraph/conc"
 
@@ -74,6 +72,8 @@ type trace struct {
 func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (sampler.Stats, error)) (*store.Manifest, error) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
+	again := t.warn(t.terminal)
+	defer again()
 	closeServer, err := t.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -90,9 +90,10 @@ func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (samp
 	}
 	t.release = t.onSignal(stop)
 	stats, err := measure(ctx, stop)
+	t.publishing.Lock() // never unlocked: from here on the run is being committed, and a second Ctrl-C comes too late
 	var stopped *nebula.StopError
-	if err != nil && !errors.Is(err, errInterrupted) && !errors.As(err, &stopped) && !errors.Is(err, errAllBoardsLost) {
-		return nil, t.unpublished(err)
+	if err != nil && !errors.Is(err, errInterrupted) && !errors.As(err, &stopped) && !errors.Is(err, errAllBoardsLost) && !errors.Is(err, pipeline.ErrDisk) {
+		return t.rescue(err)
 	}
 	manifest, commitErr := t.commit(stats, err)
 	if commitErr != nil {
@@ -110,7 +111,11 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := nebula.Config{Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence, Profile: t.profile}
+	secure, err := t.tls()
+	if err != nil {
+		return nil, err
+	}
+	cfg := nebula.Config{TLS: secure, Endpoint: t.Endpoint, Key: key, Model: t.Model, Seed: schema.Some(t.Seed), Idle: t.Silence, Profile: t.profile}
 	if t.Endpoint == "sim" {
 		if cfg.Endpoint, closeServer, err = t.startSimulated(); err != nil {
 			return nil, err
@@ -124,7 +129,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	}
 	info, err := nebula.Detect(ctx, cfg)
 	if err != nil {
-		return nil, environment(fmt.Errorf("%w\nStart the server, or name another with --endpoint", err))
+		return nil, unserved(err, "--endpoint")
 	}
 	cfg.Profile = info.Profile
 	if cfg.Model, err = chooseModel(info, t.Model, "--model"); err != nil {
@@ -141,11 +146,28 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	t.record = schema.Run{
 		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, asked), TracerVersion: version, GitCommit: gitCommit(),
 		Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
-		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Concurrency: int32(t.Concurrency),
+		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Insecure: t.Insecure, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
 	}
 	t.record.Simulated = t.simulatedParts() != ""
+	if t.resumed != nil {
+		t.record.Continues = t.resumed.root
+		for i := range t.resumed.sent {
+			t.tally.note(&t.resumed.sent[i].Span)
+		}
+	}
+	if t.options != nil {
+		t.options["endpoint"] = asked
+	}
 	return closeServer, nil
+}
+
+// unserved is a server that cannot be used; flag names it.
+func unserved(err error, flag string) error {
+	if errors.Is(err, nebula.ErrUnreachable) {
+		err = fmt.Errorf("%w\nStart the server, or name another with %s", err, flag)
+	}
+	return environment(err)
 }
 
 // simulatedParts says what is not real: boards simulated in this process or behind the fake of libnvidia-ml, and the
@@ -179,21 +201,37 @@ func chooseModel(info nebula.ServerInfo, asked, flag string) (string, error) {
 	for _, m := range info.Models {
 		names = append(names, m.ID)
 	}
-	_, listed := info.Find(asked)
+	_, found := info.Find(asked)
 	switch {
 	case asked == "" && len(names) == 0:
 		return "", environment(fmt.Errorf("%s lists no models; give the base URL of an OpenAI-compatible server, or name a model with %s", info.Endpoint, flag))
 	case asked == "" && len(names) > 1:
-		return "", usage("%s lists %d models; choose one with %s: %q", info.Endpoint, len(names), flag, names)
+		return "", usage("%s lists %d models; choose one with %s: %s", info.Endpoint, len(names), flag, listed(names))
 	case asked == "":
 		asked = names[0]
-	case !listed && len(names) > 0:
-		return "", usage("%s %q: %s lists %q", flag, asked, info.Endpoint, names)
+	case !found && len(names) > 0:
+		return "", usage("%s %q: %s lists %s", flag, asked, info.Endpoint, listed(names))
 	}
-	if strings.ContainsFunc(asked, unicode.IsControl) {
-		return "", usage("the model's name %q holds control characters; have the server give it another", asked)
+	if err := nebula.CheckName(asked); err != nil {
+		return "", usage("%s: %w", flag, err)
 	}
 	return asked, nil
+}
+
+// listed are the first of a server's models, quoted and cut to what a screen takes.
+func listed(names []string) string {
+	const most = 20
+	var s strings.Builder
+	for i, name := range names[:min(len(names), most)] {
+		if i > 0 {
+			s.WriteString(", ")
+		}
+		fmt.Fprintf(&s, "%.100q", name)
+	}
+	if len(names) > most {
+		fmt.Fprintf(&s, " and %d more", len(names)-most)
+	}
+	return s.String()
 }
 
 func (t *trace) pointers(lists ...[]schema.Prompt) []*schema.Prompt {
@@ -215,9 +253,11 @@ func (t *trace) open() (err error) {
 		spans[i] = ring.New[schema.SpanEvent](ringSpans)
 		sinks[i] = &tallied{spans[i], &t.tally}
 	}
-	t.record.Start = clock.Read()
+	t.carryOverhead()
+	t.record.Start, t.record.Clock = clock.Read(), clock.Anchor()
 	t.pipeline, err = pipeline.Open(pipeline.Config{
-		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Prompts: t.corpus, Readings: t.readings, Spans: spans,
+		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Planned: t.planned(), Job: t.job(), Prompts: t.corpus,
+		Readings: t.readings, Spans: spans, Note: func(what string) { fmt.Fprintln(t.err, "note:", what) },
 	})
 	if err != nil && !errors.Is(err, store.ErrRunExists) {
 		return unwritable(t.Out, err)
@@ -225,17 +265,8 @@ func (t *trace) open() (err error) {
 	if err != nil {
 		return err
 	}
-	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks, Gap: t.Pause}
+	t.schedule = &nebula.Schedule{RunID: t.RunID, Warmup: t.pointers(t.warmup), Prompts: t.pointers(t.prompts), Sinks: sinks, Gap: t.Pause, Patience: t.Patience}
 	return nil
-}
-
-// unpublished is the end of a run that could not be written.
-func (t *trace) unpublished(err error) error {
-	mend := "mend that and run again under another --run-id"
-	if errors.Is(err, syscall.ENOSPC) {
-		mend = "make room or choose another --out"
-	}
-	return fmt.Errorf("%w\nNothing was published: %s. What was written so far is in %s and can be removed", err, mend, filepath.Join(t.Out, "_tracer", "tmp"))
 }
 
 // unwritable is a folder that cannot take a dataset.
@@ -246,7 +277,6 @@ func unwritable(dir string, err error) error {
 // measure carries out the plan: the boards are sampled while the prompts are sent.
 func (t *trace) measure(ctx context.Context, stop context.CancelCauseFunc) (stats sampler.Stats, err error) {
 	t.rhythm = fmt.Sprintf("power every %v", t.plan.Power)
-	t.carryOverhead() //nolint:contextcheck // a few small files, not worth stopping for
 	err = t.recorded(stop, func() (err error) {
 		stats, err = t.sampled(ctx, stop, t.plan, func() error {
 			defer t.showProgress()()
@@ -312,8 +342,7 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 				<-done
 				return
 			}
-			_ = t.pipeline.Abandon()
-			fmt.Fprintln(t.err, "tracer: aborted; nothing was committed")
+			fmt.Fprintf(t.err, "tracer: aborted; nothing is published yet: tracer recover --out %s %s publishes what was measured\n", t.Out, t.RunID)
 			os.Exit(exitFailure)
 		case <-done:
 		}
@@ -327,23 +356,19 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 
 // commit publishes the run.
 func (t *trace) commit(stats sampler.Stats, err error) (*store.Manifest, error) {
-	t.publishing.Lock() // never unlocked: from here on the run is being committed, and a second Ctrl-C comes too late
 	t.record.End = clock.Read()
 	t.record.Status = schema.StatusComplete
 	if err != nil {
 		t.record.Status = schema.StatusInterrupted
 	}
-	t.sampling = make([]schema.Sampling, len(t.boards.devices))
+	t.sampling = t.planned()
 	for i, b := range stats.Boards {
-		s := schema.Sampling{
-			PowerPeriod: t.plan.Power, Readings: b.Readings, Dropped: b.Dropped, MissedTicks: b.Planned - b.Readings,
-			LatenessP50: stats.Lateness.P50, LatenessP99: stats.Lateness.P99, LatenessMax: stats.Lateness.Max,
-			RealTime: stats.RealTime, Lost: b.Losses > 0,
-			CPU: stats.CPU, CallShare: b.BusyShare, CallPeak: b.BusiestShare, PeriodChanges: b.Changes,
-		}
-		if t.period == 0 {
-			s.Budget = t.budget
-		}
+		s := t.sampling[i]
+		s.Readings, s.Dropped, s.MissedTicks = b.Readings, b.Dropped, b.Planned-b.Readings
+		s.LatenessP50, s.LatenessP99, s.LatenessMax = stats.Lateness.P50, stats.Lateness.P99, stats.Lateness.Max
+		s.RealTime, s.Lost, s.CPU = stats.RealTime, b.Losses > 0, stats.CPU
+		s.CallShare, s.CallPeak, s.PeriodChanges = b.BusyShare, b.BusiestShare, b.Changes
+		s.PowerAbsent, s.Gaps, s.ClockSteps = b.PowerAbsent, b.Gaps, stats.Steps
 		if stats.Elapsed > 0 {
 			s.AchievedHz = float64(b.Readings) / stats.Elapsed.Seconds()
 		}
@@ -370,6 +395,9 @@ func (t *trace) judgeBoard(b sampler.BoardStats) {
 	}
 	what := fmt.Sprintf("board %s: stopped answering %d times, for %v in all; instant power absent in %d of %d readings",
 		b.UUID, b.Losses, b.LostFor.Round(time.Millisecond), b.PowerAbsent, b.Readings)
+	if b.LastError != nil {
+		what += "; " + b.LastError.Error()
+	}
 	if b.Losses > 0 || b.PowerAbsent > b.Readings/100 && b.PowerAbsent < b.Readings {
 		t.faults = append(t.faults, what)
 		return
@@ -382,7 +410,9 @@ func (t *trace) verdict(err error) error {
 	r := &t.record
 	switch {
 	case errors.Is(err, errInterrupted):
-		return &codedError{exitInterrupted, fmt.Errorf("interrupted after %d requests; they are committed", r.Requests)}
+		return &codedError{exitInterrupted, fmt.Errorf("interrupted after %d requests; they are committed%s", r.Requests, t.resumable())}
+	case errors.Is(err, pipeline.ErrDisk):
+		return &codedError{exitPartial, fmt.Errorf("%w\nThe run was stopped after %d requests; they are committed%s", err, r.Requests, t.resumable())}
 	case err != nil && r.Succeeded == 0:
 		return environment(err)
 	case err != nil:
@@ -391,8 +421,10 @@ func (t *trace) verdict(err error) error {
 		return fmt.Errorf("all %d requests failed: %s", r.Failed, t.pipeline.FirstError())
 	case len(t.faults) > 0:
 		return &codedError{exitPartial, errors.New(strings.Join(t.faults, "\n"))}
-	case r.Failed > 0:
+	case t.schedule.Progress().Failed > 0:
 		return &codedError{exitPartial, fmt.Errorf("%d of %d requests failed, the first with: %s", r.Failed, r.Requests, t.pipeline.FirstError())}
+	case r.Failed > 0:
+		fmt.Fprintf(t.err, "every prompt was answered; %d attempts had failed before, the first with: %s\n", r.Failed, t.pipeline.FirstError())
 	}
 	return nil
 }

@@ -67,6 +67,23 @@ func readRows(t *testing.T, dir, run string) []row {
 	return rows
 }
 
+// rowsIn reads a Parquet file whole and counts its rows.
+func rowsIn(t *testing.T, path string) int64 {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	table, err := pqarrow.ReadTable(context.Background(), f, nil, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	if err != nil {
+		t.Errorf("%s: %v", path, err)
+		return -1
+	}
+	defer table.Release()
+	return table.NumRows()
+}
+
 func readTruth(t *testing.T, path string) []servesim.Truth {
 	t.Helper()
 	f, err := os.Open(path)

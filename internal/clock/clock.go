@@ -39,16 +39,48 @@ func raw(id int32) int64 {
 // Now is the host's CLOCK_MONOTONIC in nanoseconds, read through the vDSO.
 func Now() int64 { return anchorMonoNS + int64(time.Since(anchor)) }
 
-// Wall is the wall-clock time of a monotonic instant, by the pair taken at start.
-func Wall(monotonicNS int64) time.Time {
-	return anchor.Add(time.Duration(monotonicNS - anchorMonoNS)).UTC()
+// Anchor is the pair taken when the process started, as closely as the two clocks can be read together.
+func Anchor() Pair { return Pair{MonotonicNS: anchorMonoNS, WallNS: anchor.UnixNano()} }
+
+// Wall is the wall-clock time of a monotonic instant by this pair, whatever happens to the wall clock after it.
+func (p Pair) Wall(monotonicNS int64) time.Time {
+	return time.Unix(0, p.WallNS+monotonicNS-p.MonotonicNS).UTC()
 }
 
 // Read takes a fresh pair; the difference of two pairs shows drift and steps of the wall clock.
 func Read() Pair {
+	h := ReadHost()
+	return Pair{MonotonicNS: h.MonotonicNS, WallNS: h.WallNS}
+}
+
+// Host is one simultaneous reading of the clocks that tell what happened to the host: the wall clock leaves CLOCK_MONOTONIC
+// where somebody sets it, CLOCK_BOOTTIME where the machine sleeps. NTP slews all three alike.
+type Host struct {
+	MonotonicNS int64
+	WallNS      int64         // CLOCK_REALTIME
+	BootNS      int64         // CLOCK_BOOTTIME
+	Within      time.Duration // in which all were read
+}
+
+// ReadHost reads the host's clocks.
+func ReadHost() Host {
 	m0 := Now()
-	w := raw(unix.CLOCK_REALTIME)
-	return Pair{MonotonicNS: m0 + (Now()-m0)/2, WallNS: w}
+	wall, boot := host()
+	m1 := Now()
+	return Host{MonotonicNS: m0 + (m1-m0)/2, WallNS: wall, BootNS: boot, Within: time.Duration(m1 - m0)}
+}
+
+var host = func() (wallNS, bootNS int64) { return raw(unix.CLOCK_REALTIME), raw(unix.CLOCK_BOOTTIME) }
+
+// Disturb changes what the host's clocks show from now on, for tests of what they cannot do to a host: set its clock, or
+// send it to sleep. It is called before any goroutine reads a clock.
+func Disturb(by func(monotonicNS int64) (wallNS, bootNS int64)) {
+	undisturbed := host
+	host = func() (int64, int64) {
+		wall, boot := undisturbed()
+		addWall, addBoot := by(Now())
+		return wall + addWall, boot + addBoot
+	}
 }
 
 // SleepUntil sleeps to an absolute CLOCK_MONOTONIC instant. Call it from a locked thread: Go's own timers are late by

@@ -135,7 +135,7 @@ func TestSameSeedSamePrompts(t *testing.T) {
 		t.Error("the same spec gave different prompts")
 	}
 	spec.Seed = 8
-	if other := build(t, spec); Hash(other) == Hash(first) {
+	if other := build(t, spec); schema.CorpusID(other) == schema.CorpusID(first) {
 		t.Error("another seed gave the same prompts")
 	}
 }

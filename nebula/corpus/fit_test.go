@@ -106,7 +106,7 @@ func TestSameSeedSamePromptsByAFilesVocabulary(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hashes[Hash(prompts)] = true
+		hashes[schema.CorpusID(prompts)] = true
 	}
 	if len(hashes) != 1 {
 		t.Errorf("%d different corpora", len(hashes))

@@ -53,16 +53,22 @@ func NewOpenings(ctx context.Context, counter Counter, seed uint64) (*Openings, 
 
 // alike are the words, at the start of a text and within it, of the most common cost.
 func alike(ctx context.Context, counter Counter, list []string) ([]string, error) {
+	ctx, stop := context.WithCancelCause(ctx) // a counter that fails once is not asked hundreds of times more
+	defer stop(nil)
 	costs, err := iter.Mapper[string, [2]int]{MaxGoroutines: Workers}.MapErr(list, func(w *string) (cost [2]int, err error) {
 		for i, text := range []string{*w, "and " + *w} {
-			if cost[i], err = counter.Count(ctx, text); err != nil {
+			if err = ctx.Err(); err == nil {
+				cost[i], err = counter.Count(ctx, text)
+			}
+			if err != nil {
+				stop(err)
 				break
 			}
 		}
 		return cost, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, context.Cause(ctx)
 	}
 	groups := map[[2]int][]string{}
 	var best [2]int

@@ -2,28 +2,11 @@ package corpus
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 
 	"github.com/llm-tracer/tracer/schema"
 )
-
-// Hash names a corpus by its contents: SHA-256, in hex, over what each prompt asks and who counted and wrote it. The order
-// of the prompts and the time of their making do not count.
-func Hash(prompts []schema.Prompt) string {
-	sorted := slices.SortedFunc(slices.Values(prompts), func(a, b schema.Prompt) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Text, b.Text))
-	})
-	h := sha256.New()
-	for _, p := range sorted {
-		fmt.Fprintf(h, "%q %q %d %q %d %t %d %q %q %q\n", p.ID, p.Workload, p.TargetTokens, p.Text, p.MaxTokens, p.ExactLength,
-			p.TextTokens, p.Tokenizer, p.Source, p.WrittenBy)
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
 
 // Order gives the prompts in the order to send them: random within each workload and size, and every workload and size
 // spread evenly over the run, so that a board that warms up, or a server that others begin to use, affects all alike.

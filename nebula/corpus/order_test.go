@@ -17,7 +17,7 @@ func TestOrderKeepsEveryPromptOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		some := prompts[:rapid.IntRange(0, len(prompts)).Draw(t, "prompts")]
 		ordered := Order(some, rapid.Uint64().Draw(t, "seed"))
-		if Hash(ordered) != Hash(some) {
+		if schema.CorpusID(ordered) != schema.CorpusID(some) {
 			t.Errorf("Order changed the %d prompts", len(some))
 		}
 	})
@@ -51,15 +51,15 @@ func TestOrderSpreadsEverySizeOverTheRun(t *testing.T) {
 
 func TestHashFollowsContents(t *testing.T) {
 	prompts := build(t, Spec{Workloads: []schema.Workload{schema.WorkloadDecode}, Sizes: []int{10}, PerSize: 3})
-	whole := Hash(prompts)
+	whole := schema.CorpusID(prompts)
 	reversed := slices.Clone(prompts)
 	slices.Reverse(reversed)
-	if Hash(reversed) != whole {
+	if schema.CorpusID(reversed) != whole {
 		t.Error("the order of prompts changed the hash")
 	}
 	later := slices.Clone(prompts)
 	later[1].CreatedUnixMS = 12345
-	if Hash(later) != whole {
+	if schema.CorpusID(later) != whole {
 		t.Error("the time of making changed the hash")
 	}
 	for name, change := range map[string]func(*schema.Prompt){
@@ -69,11 +69,11 @@ func TestHashFollowsContents(t *testing.T) {
 	} {
 		changed := slices.Clone(prompts)
 		change(&changed[1])
-		if Hash(changed) == whole {
+		if schema.CorpusID(changed) == whole {
 			t.Errorf("another %s left the hash as it was", name)
 		}
 	}
-	if Hash(prompts[:2]) == whole {
+	if schema.CorpusID(prompts[:2]) == whole {
 		t.Error("a prompt less left the hash as it was")
 	}
 }

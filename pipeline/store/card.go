@@ -19,7 +19,7 @@ func (r Run) writeCard(dir string) error {
 	if err := writeSynced(tmp, card); err != nil {
 		return fmt.Errorf("writing the dataset's README: %w", err)
 	}
-	if err := r.place(File{Path: "README.md", tmp: tmp}); !errors.Is(err, ErrRunExists) {
+	if err := r.move(tmp, "README.md"); !errors.Is(err, ErrRunExists) {
 		return err
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -28,24 +30,21 @@ func PublishCorpus(dir, id string, prompts []schema.Prompt) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("writing the corpus: %w", err)
 	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // what is left there disturbs nobody
-	f, err := WriteCorpus(tmp, to, prompts)
+	writing, err := lock(tmp, unix.LOCK_EX)
 	if err != nil {
+		return "", fmt.Errorf("writing the corpus: %w", err)
+	}
+	defer writing.Close()   //nolint:errcheck // a lock
+	defer os.RemoveAll(tmp) //nolint:errcheck // what is left there disturbs nobody
+	sorted := slices.SortedFunc(slices.Values(prompts), func(a, b schema.Prompt) int { return cmp.Compare(a.ID, b.ID) })
+	if _, err := WriteFile(tmp, schema.Prompts, to, sorted); err != nil { // the same for every run that sends the corpus
 		return "", err
 	}
 	if err := r.writeCard(tmp); err != nil {
 		return "", err
 	}
-	if err := r.place(f); err != nil && !errors.Is(err, ErrRunExists) {
+	if err := r.move(filepath.Join(tmp, partName(to)), to); err != nil && !errors.Is(err, ErrRunExists) {
 		return "", err
 	}
 	return filepath.Join(dir, to), nil
-}
-
-// WriteCorpus writes the file that is the same for every run that sends the corpus.
-func WriteCorpus(tmp, to string, prompts []schema.Prompt) (File, error) {
-	sorted := slices.SortedFunc(slices.Values(prompts), func(a, b schema.Prompt) int { return cmp.Compare(a.ID, b.ID) })
-	f, err := WriteFile(tmp, schema.Prompts, to, sorted)
-	f.shared = true
-	return f, err
 }

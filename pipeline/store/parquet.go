@@ -58,7 +58,7 @@ func newParquetWriter[R any](w io.Writer, t schema.Table[R], mem memory.Allocato
 	if err := meta.Append("ARROW:schema", stored); err != nil { // units and descriptions, for pyarrow
 		return nil, err
 	}
-	present := make([]int16, batchRows)
+	present := make([]int16, BatchRows)
 	for i := range present {
 		present[i] = 1
 	}
@@ -66,7 +66,7 @@ func newParquetWriter[R any](w io.Writer, t schema.Table[R], mem memory.Allocato
 		file:   file.NewParquetWriter(w, root.Root(), file.WithWriterProps(props), file.WithWriteMetadata(meta)),
 		runs:   make([]*runColumn, len(t.Columns)),
 		ctx:    pqarrow.NewArrowWriteContext(context.Background(), &arrowProps),
-		levels: levels{present: present, absent: make([]int16, batchRows)},
+		levels: levels{present: present, absent: make([]int16, BatchRows)},
 	}, nil
 }
 
@@ -93,7 +93,7 @@ func properties[R any](t schema.Table[R], mem memory.Allocator) *parquet.WriterP
 	return parquet.NewWriterProperties(props...)
 }
 
-// write appends a batch of at most batchRows rows. Groups are whole batches, so they end at rowGroupRows or just after.
+// write appends a batch of at most BatchRows rows. Groups are whole batches, so they end at rowGroupRows or just after.
 func (w *parquetWriter) write(batch arrow.Record) error {
 	if w.group == nil || w.rows >= rowGroupRows {
 		if err := w.closeGroup(); err != nil {

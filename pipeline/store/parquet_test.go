@@ -28,7 +28,7 @@ func writeRows[R any](t require, table schema.Table[R], mem memory.Allocator, ro
 	b := table.NewBuilder(mem)
 	defer b.Release()
 	for len(rows) > 0 {
-		n := min(batchRows, len(rows))
+		n := min(BatchRows, len(rows))
 		b.Append(rows[:n])
 		rows = rows[n:]
 		record := b.NewRecord()
@@ -204,7 +204,7 @@ func TestRequestsComeBackAsTheyWere(t *testing.T) {
 func TestStatisticsOfRunsAreTrue(t *testing.T) {
 	run, boards := &schema.Run{ID: "r", Host: "h", Model: "m"}, testBoards()
 	var rows []schema.Sample
-	for i := range 3 * batchRows {
+	for i := range 3 * BatchRows {
 		s := schema.Sample{Run: run, Board: &boards[1], Stage: schema.StageDecode}
 		if i/100%3 > 0 {
 			s.Span = &schema.Span{RequestID: fmt.Sprintf("r-%03d", i/100), Prompt: &schema.Prompt{ID: "p"}}

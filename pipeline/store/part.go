@@ -10,14 +10,16 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/llm-tracer/tracer/schema"
 )
 
+// Sizes of what is written.
 const (
-	batchRows = 4096      // fewer at a time halve the encoder's speed
-	partBytes = 128 << 20 // a part is closed once it is this large
+	BatchRows = 4096      // encoded together: fewer at a time halve the encoder's speed
+	PartBytes = 128 << 20 // a part is closed once it is this large
 )
 
 // Part is one Parquet file being written under _tracer/tmp.
@@ -52,11 +54,18 @@ func (h *hashed) failed(what, path string, err error) error {
 	return fmt.Errorf("%s %s: %w", what, path, cmp.Or(h.err, err))
 }
 
+// partName does not end in .parquet: no reader's glob finds it.
+func partName(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return hex.EncodeToString(sum[:8]) + ".part"
+}
+
+// tmp is where a file stands until it is published.
+func (r Run) tmp(path string) string { return filepath.Join(r.Tmp(), partName(path)) }
+
 // CreatePart begins a file in tmpDir that is to be published at path.
 func CreatePart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path string) (*Part[R], error) {
-	sum := sha256.Sum256([]byte(path))
-	name := hex.EncodeToString(sum[:8]) + ".part" // does not end in .parquet: no reader's glob finds it
-	f, err := os.OpenFile(filepath.Join(tmpDir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(tmpDir, partName(path)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("creating a part of %s: %w", t.Name, err)
 	}
@@ -69,10 +78,10 @@ func CreatePart[R any](t schema.Table[R], mem memory.Allocator, tmpDir, path str
 	return &Part[R]{path: path, tmp: f, out: out, parquet: w, builder: t.NewBuilder(mem)}, nil
 }
 
-// Add takes one row; every batchRows of them are encoded.
+// Add takes one row; every BatchRows of them are encoded.
 func (p *Part[R]) Add(row *R) error {
 	p.pending = append(p.pending, *row)
-	if len(p.pending) < batchRows {
+	if len(p.pending) < BatchRows {
 		return nil
 	}
 	return p.encode()
@@ -88,6 +97,19 @@ func (p *Part[R]) encode() error {
 	p.pending = p.pending[:0]
 	record := p.builder.NewRecord()
 	defer record.Release()
+	return p.encoded(record)
+}
+
+// AddBatch takes up to BatchRows rows in the layout of the table's builder.
+func (p *Part[R]) AddBatch(record arrow.Record) error {
+	if err := p.encode(); err != nil {
+		return err
+	}
+	p.rows += record.NumRows()
+	return p.encoded(record)
+}
+
+func (p *Part[R]) encoded(record arrow.Record) error {
 	if err := p.parquet.write(record); err != nil {
 		return p.out.failed("writing", p.path, err)
 	}
@@ -95,7 +117,7 @@ func (p *Part[R]) encode() error {
 }
 
 // Full says that the part has reached its size.
-func (p *Part[R]) Full() bool { return p.out.n >= partBytes }
+func (p *Part[R]) Full() bool { return p.out.n >= PartBytes }
 
 // Finish writes the footer and syncs the file; it is then whole, but not yet published.
 func (p *Part[R]) Finish() (File, error) {
@@ -112,8 +134,11 @@ func (p *Part[R]) Finish() (File, error) {
 	if err := p.tmp.Close(); err != nil {
 		return File{}, fmt.Errorf("closing %s: %w", p.path, err)
 	}
-	return File{Path: p.path, Rows: p.rows, Bytes: p.out.n, SHA256: hex.EncodeToString(p.out.sum.Sum(nil)), tmp: p.tmp.Name()}, nil
+	return File{Path: p.path, Rows: p.rows, Bytes: p.out.n, SHA256: hex.EncodeToString(p.out.sum.Sum(nil))}, nil
 }
+
+// Discard gives the part up. Its file stays for whoever clears the folder.
+func (p *Part[R]) Discard() { _ = p.tmp.Close() }
 
 // WriteFile writes a small table whole.
 func WriteFile[R any](tmp string, t schema.Table[R], path string, rows []R) (File, error) {

@@ -1,14 +1,16 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -24,20 +26,32 @@ type File struct {
 	Rows   int64  `json:"rows"`
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256"`
-
-	tmp    string // where it stands until it is published
-	shared bool   // another run may publish the same contents first; then its file serves
 }
 
 // Manifest says which files a run published; it is written last, so a run without one is not committed.
 type Manifest struct {
 	RunID         string        `json:"run_id"`
+	Continues     string        `json:"continues,omitempty"` // the run that it goes on with
 	Host          string        `json:"host"`
 	SchemaVersion string        `json:"schema_version"`
 	Tracer        string        `json:"tracer"`
 	Status        schema.Status `json:"status"`
+	CorpusID      string        `json:"corpus_id"`
 	Files         []File        `json:"files"`
+	Job           *Job          `json:"job,omitempty"` // nil where the run cannot be resumed
 }
+
+// Job is what a run was asked to do, as far as going on with it needs it.
+type Job struct {
+	Options map[string]string `json:"options"` // flags, without secrets
+	Prompts []string          `json:"prompts"` // ids, in the corpus' order
+}
+
+// Name is what the run's files begin with.
+func (m *Manifest) Name() string { return RunName(m.RunID, m.Host) }
+
+// RunName is what a run's files begin with: <run_id>-<host>.
+func RunName(runID, host string) string { return runID + "-" + schema.Slug(host) }
 
 // runIDs stand in file names and partition paths.
 var runIDs = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
@@ -57,107 +71,183 @@ type Run struct {
 }
 
 // Tmp is the folder for what is not published yet.
-func (r Run) Tmp() string { return filepath.Join(r.Root, "_tracer", "tmp", r.Name) }
+func (r Run) Tmp() string      { return filepath.Join(r.Root, "_tracer", "tmp", r.Name) }
+func (r Run) manifest() string { return filepath.Join(r.Root, manifestPath(r.Name)) }
 
-func (r Run) manifest() string { return filepath.Join(r.Root, "_tracer", "commits", r.Name+".json") }
+func manifestPath(name string) string { return filepath.Join(Commits, name+".json") }
 
-// Claim makes the run's own temporary folder, or says that the run id is taken.
-func (r Run) Claim() error {
+// Uncommitted makes the dataset's own folders, and refuses a run that the dataset holds already.
+func (r Run) Uncommitted() error {
 	for _, dir := range []string{filepath.Dir(r.Tmp()), filepath.Dir(r.manifest())} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the dataset's folders: %w", err)
 		}
 	}
-	if _, err := os.Stat(r.manifest()); err == nil {
+	if r.Committed() {
 		return fmt.Errorf("%w: %s holds it; choose another --run-id or --out", ErrRunExists, r.manifest())
-	}
-	err := os.Mkdir(r.Tmp(), 0o755)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: %s is being written, or was left by a run that broke off; choose another --run-id, or remove that folder", ErrRunExists, r.Tmp())
-	}
-	if err != nil {
-		return fmt.Errorf("claiming run %s: %w", r.Name, err)
 	}
 	return nil
 }
 
-// Publish moves finished files into place, each whole, and the manifest last. What can fail for want of room is written
-// before the first file is moved.
+// Committed says whether the run is published whole.
+func (r Run) Committed() bool {
+	_, err := os.Stat(r.manifest())
+	return err == nil
+}
+
+// Fresh makes the run's own temporary folder, without what a process that broke off may have left there. The caller holds
+// the run's journal, which is the claim to it.
+func (r Run) Fresh() error {
+	if err := os.RemoveAll(r.Tmp()); err != nil {
+		return fmt.Errorf("clearing what run %s left: %w", r.Name, err)
+	}
+	if err := os.Mkdir(r.Tmp(), 0o755); err != nil {
+		return fmt.Errorf("making a folder for run %s: %w", r.Name, err)
+	}
+	return nil
+}
+
+// reserved is what a full disk leaves for the last readings, the tables beside the samples and the manifest.
+const reserved = 8 << 20
+
+func (r Run) reserve() string { return filepath.Join(r.Tmp(), "reserve") }
+
+// Reserve sets room aside, to be released when the disk is full. Filesystems that cannot do so go without.
+func (r Run) Reserve() error {
+	f, err := os.OpenFile(r.reserve(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("reserving room: %w", err)
+	}
+	err = unix.Fallocate(int(f.Fd()), 0, 0, reserved)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = nil
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("reserving %d MiB: %w", reserved>>20, err)
+	}
+	return nil
+}
+
+// Release gives the reserved room back.
+func (r Run) Release() error {
+	if err := os.Remove(r.reserve()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("releasing the reserved room: %w", err)
+	}
+	return nil
+}
+
+// Publish moves finished files into place, each whole, and the manifest last. Before the first file is moved everything is
+// on disk, the manifest too, which Finish then goes by: so a publication that broke off is gone on with.
 func (r Run) Publish(m *Manifest) error {
 	if err := r.writeCard(r.Tmp()); err != nil {
 		return err
 	}
-	if err := r.placeShared(m); err != nil {
-		return err
-	}
 	body, err := json.MarshalIndent(m, "", "  ")
+	if err == nil {
+		err = writeSynced(r.intent(), append(body, '\n'))
+	}
+	if err == nil {
+		err = SyncDir(r.Tmp())
+	}
 	if err != nil {
 		return fmt.Errorf("writing the manifest: %w", err)
 	}
-	manifest := File{Path: filepath.Join("_tracer", "commits", r.Name+".json"), tmp: filepath.Join(r.Tmp(), "manifest")}
-	if err := writeSynced(manifest.tmp, append(body, '\n')); err != nil {
-		return fmt.Errorf("writing the manifest: %w", err)
-	}
-	var placed []string
-	for _, f := range append(slices.Clone(m.Files), manifest) {
-		if f.tmp == "" { // shared, and in place
-			continue
-		}
-		if err := r.place(f); err != nil {
-			for _, path := range placed { // a run without its manifest is no run
-				err = errors.Join(err, os.Remove(filepath.Join(r.Root, path)))
-			}
-			return err
-		}
-		placed = append(placed, f.Path)
-	}
-	return os.RemoveAll(r.Tmp())
+	return r.place(m)
 }
 
-// placeShared publishes the files that another run may have published meanwhile; those leave the manifest.
-func (r Run) placeShared(m *Manifest) error {
-	own := m.Files[:0]
-	for _, f := range m.Files {
-		if f.shared {
-			err := r.place(f)
-			if errors.Is(err, ErrRunExists) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			f.tmp = ""
-		}
-		own = append(own, f)
+// intent is the manifest before it is published.
+func (r Run) intent() string { return filepath.Join(r.Tmp(), "manifest") }
+
+// Finish goes on with a publication that broke off; it reports false where none had got as far as moving files.
+func (r Run) Finish() (m Manifest, begun bool, err error) {
+	text, err := os.ReadFile(r.intent())
+	if err != nil || json.Unmarshal(text, &m) != nil {
+		return m, false, nil //nolint:nilerr // none, or a torn one: no file was moved
 	}
-	m.Files = own
+	for _, f := range m.Files {
+		there, ok := r.whole(filepath.Join(r.Root, f.Path), f), r.whole(r.tmp(f.Path), f)
+		if !there && !ok {
+			return m, false, nil // a power cut took a file that was on disk, or somebody did; the journal has its rows
+		}
+	}
+	return m, true, r.place(&m)
+}
+
+// whole says whether the file stands at path as it was written.
+func (r Run) whole(path string, f File) bool {
+	in, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer in.Close() //nolint:errcheck // read only
+	sum := sha256.New()
+	n, err := io.Copy(sum, in)
+	return err == nil && n == f.Bytes && hex.EncodeToString(sum.Sum(nil)) == f.SHA256
+}
+
+// place moves the files, and then the manifest, while no compaction swaps folders.
+func (r Run) place(m *Manifest) error {
+	publishing, err := lock(filepath.Dir(r.Tmp()), unix.LOCK_SH)
+	if err != nil {
+		return fmt.Errorf("publishing run %s: %w", r.Name, err)
+	}
+	defer publishing.Close() //nolint:errcheck // a lock
+	for _, f := range m.Files {
+		err := r.move(r.tmp(f.Path), f.Path)
+		if (errors.Is(err, ErrRunExists) || errors.Is(err, fs.ErrNotExist)) && r.whole(filepath.Join(r.Root, f.Path), f) { // moved before the publication broke off
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := r.move(r.intent(), manifestPath(r.Name)); err != nil {
+		return err
+	}
+	return r.Clear()
+}
+
+// Clear removes the run's temporary folder.
+func (r Run) Clear() error {
+	if err := os.RemoveAll(r.Tmp()); err != nil {
+		return fmt.Errorf("clearing the temporary folder of run %s: %w", r.Name, err)
+	}
 	return nil
 }
 
-// place renames one finished file to where readers look, never over another.
-func (r Run) place(f File) error {
-	to := filepath.Join(r.Root, f.Path)
-	dir := filepath.Dir(to)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("publishing %s: %w", f.Path, err)
-	}
-	err := unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old filesystems: link is as exclusive
-		if err = os.Link(f.tmp, to); err == nil {
-			err = os.Remove(f.tmp)
-		}
-	}
+// move renames one finished file to where readers look, never over another.
+func (r Run) move(from, path string) error {
+	err := Move(from, filepath.Join(r.Root, path))
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: %s stands there already", ErrRunExists, f.Path)
+		return fmt.Errorf("%w: %s stands there already", ErrRunExists, path)
 	}
 	if err != nil {
-		return fmt.Errorf("publishing %s: %w", f.Path, err)
+		return fmt.Errorf("publishing %s: %w", path, err)
 	}
-	return syncDir(dir)
+	return nil
 }
 
-// Abandon gives the claim up, and removes what was written.
-func (r Run) Abandon() error { return os.RemoveAll(r.Tmp()) }
+// Move renames a file or folder, never over another, which is fs.ErrExist, and makes that survive a power cut. Its new folder
+// is made if need be.
+func Move(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	err := renameNew(from, to)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old filesystems: link is as exclusive
+		if err = os.Link(from, to); err == nil {
+			err = os.Remove(from)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(to))
+}
+
+func renameNew(from, to string) error {
+	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+}
 
 func writeSynced(path string, body []byte) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
@@ -170,8 +260,8 @@ func writeSynced(path string, body []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// syncDir makes a rename survive a power cut.
-func syncDir(dir string) error {
+// SyncDir makes a rename survive a power cut.
+func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("syncing %s: %w", dir, err)

@@ -2,6 +2,7 @@ package nvml
 
 import (
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
 	gonvml "github.com/NVIDIA/go-nvml/pkg/nvml"
@@ -21,6 +22,7 @@ type Board struct {
 	gpm       gpm
 	out       *results
 	lost      gonvml.Return // of the reading under way
+	abandoned atomic.Bool   // a call hangs
 	err       error         // why a board that NVML enumerates cannot be used
 }
 
@@ -32,27 +34,30 @@ type results struct {
 	long        uint64
 }
 
-var _ sampler.Device = (*Board)(nil)
+var (
+	_ sampler.Device    = (*Board)(nil)
+	_ sampler.Abandoner = (*Board)(nil)
+)
 
 // Board is what stays the same about the board, as read when the library was opened.
 func (b *Board) Board() schema.Board { return b.about }
 
 // Read asks the sensors of the given lanes. What the board or the driver does not support is asked once; what fails is
-// absent in this reading and asked again in the next.
+// absent in this reading and asked again in the next. Where NVML asks to be opened anew, Read does so.
 func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
-	b.library.enter()
-	defer b.library.leave()
+	b.library.enter(b)
+	defer b.library.leave(b)
 	if err := b.begin(); err != nil {
 		return err
 	}
 	b.readFields(b.fields.request(lanes), r)
-	if lanes&sampler.LaneUtilization != 0 && !b.isLost() {
+	if lanes&sampler.LaneUtilization != 0 {
 		b.readUtilization(r)
 	}
-	if lanes&sampler.LaneGPM != 0 && !b.isLost() {
+	if lanes&sampler.LaneGPM != 0 {
 		b.readGPM(r)
 	}
-	if lanes&sampler.LaneSlow != 0 && !b.isLost() {
+	if lanes&sampler.LaneSlow != 0 {
 		b.readSlow(r)
 	}
 	return b.loss()
@@ -60,8 +65,8 @@ func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
 
 // ReadField asks one sensor.
 func (b *Board) ReadField(f sampler.Field, r *schema.Reading) error {
-	b.library.enter()
-	defer b.library.leave()
+	b.library.enter(b)
+	defer b.library.leave(b)
 	if err := b.begin(); err != nil {
 		return err
 	}
@@ -78,20 +83,58 @@ func (b *Board) ReadField(f sampler.Field, r *schema.Reading) error {
 	return b.loss()
 }
 
+// Abandon gives NVML to the other boards while a call about this one hangs, which then makes no further call.
+func (b *Board) Abandon() {
+	b.abandoned.Store(true)
+	b.library.abandoned.Store(true)
+	b.library.leave(b)
+}
+
 // begin makes the board ready for a reading.
 func (b *Board) begin() error {
 	if b.library.closed {
 		return fmt.Errorf("reading %s: NVML is closed: %w", b.about.UUID, sampler.ErrBoardLost)
 	}
+	if b.abandoned.Load() {
+		return fmt.Errorf("reading %s: %w: an earlier call hangs", b.about.UUID, sampler.ErrBoardLost)
+	}
+	if b.library.stale || b.handle == nil {
+		return b.reopen()
+	}
 	b.lost = gonvml.SUCCESS
 	return nil
 }
 
-func (b *Board) loss() error {
-	if b.isLost() {
-		return fmt.Errorf("reading %s: %w: %w", b.about.UUID, sampler.ErrBoardLost, b.lost)
+// reopen tries to open NVML anew.
+func (b *Board) reopen() error {
+	if err := b.library.reopen(); err != nil {
+		return fmt.Errorf("reading %s: %w: %w", b.about.UUID, sampler.ErrBoardLost, err)
 	}
-	return nil
+	if b.handle == nil {
+		return fmt.Errorf("reading %s: %w: it is not there any more", b.about.UUID, sampler.ErrBoardLost)
+	}
+	return fmt.Errorf("reading %s: %w", b.about.UUID, sampler.ErrReopened)
+}
+
+// rebind takes the handle that the board has now; nil where it is not there.
+func (b *Board) rebind(device gonvml.Device) {
+	b.device, b.handle, b.functions = device, nil, b.library.functions
+	if device != nil {
+		b.handle = handleOf(device)
+		b.gpm.prepare(b)
+	}
+}
+
+func (b *Board) loss() error {
+	switch b.lost {
+	case gonvml.SUCCESS:
+		return nil
+	case gonvml.ERROR_UNINITIALIZED, gonvml.ERROR_DRIVER_NOT_LOADED, gonvml.ERROR_LIB_RM_VERSION_MISMATCH:
+		return b.reopen()
+	case gonvml.ERROR_RESET_REQUIRED:
+		return fmt.Errorf("reading %s: %w: %w", b.about.UUID, sampler.ErrResetRequired, b.lost)
+	}
+	return fmt.Errorf("reading %s: %w: %w", b.about.UUID, sampler.ErrBoardLost, b.lost)
 }
 
 func (b *Board) readUtilization(r *schema.Reading) {
@@ -130,12 +173,14 @@ func (b *Board) readSlow(r *schema.Reading) {
 	}
 }
 
-func (b *Board) isLost() bool { return b.lost != gonvml.SUCCESS }
+// isLost says whether further calls of this reading are in vain.
+func (b *Board) isLost() bool { return b.lost != gonvml.SUCCESS || b.abandoned.Load() }
 
 // ok says whether a call succeeded, and notes when the board is gone.
 func (b *Board) ok(ret gonvml.Return) bool {
 	switch ret {
-	case gonvml.ERROR_GPU_IS_LOST, gonvml.ERROR_RESET_REQUIRED, gonvml.ERROR_IRQ_ISSUE:
+	case gonvml.ERROR_GPU_IS_LOST, gonvml.ERROR_RESET_REQUIRED, gonvml.ERROR_IRQ_ISSUE,
+		gonvml.ERROR_UNINITIALIZED, gonvml.ERROR_DRIVER_NOT_LOADED, gonvml.ERROR_LIB_RM_VERSION_MISMATCH:
 		b.lost = ret
 	}
 	return ret == gonvml.SUCCESS

@@ -47,7 +47,7 @@ func TestCalibrationFindsTheSensorsThroughNVML(t *testing.T) {
 			at += int64(20e6 + random.Float64()*90e6)
 		}
 	}
-	observed, err := sampler.Observe(t.Context(), readers, sampler.CalibrationLength)
+	observed, err := sampler.Observe(t.Context(), readers, sampler.CalibrationLength, sampler.DefaultPatience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestCalibrationGoesOnWithoutALostBoard(t *testing.T) {
 	lost, well := spec(t, "A100-80", 0), spec(t, "A100-80", 1)
 	lost.Faults = []sim.Fault{{Function: sim.UtilizationRates, Return: gpuIsLost}}
 	l, _ := openFake(t, lost, well)
-	observed, err := sampler.Observe(t.Context(), []sampler.FieldReader{l.Boards()[0], l.Boards()[1]}, time.Second)
+	observed, err := sampler.Observe(t.Context(), []sampler.FieldReader{l.Boards()[0], l.Boards()[1]}, time.Second, sampler.DefaultPatience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestCalibrationGoesOnWithoutALostBoard(t *testing.T) {
 	if there.PowerAverage != (schema.FieldCalibration{}) {
 		t.Errorf("a sensor that the board does not have: %+v", there.PowerAverage)
 	}
-	if _, err := sampler.Observe(t.Context(), []sampler.FieldReader{l.Boards()[0]}, time.Minute); !errors.Is(err, sampler.ErrBoardLost) {
+	if _, err := sampler.Observe(t.Context(), []sampler.FieldReader{l.Boards()[0]}, time.Minute, sampler.DefaultPatience); !errors.Is(err, sampler.ErrBoardLost) {
 		t.Errorf("with every board lost: %v", err)
 	}
 }

@@ -67,6 +67,7 @@ var symbols = [functionCount][]string{
 }
 
 func (l *Library) bind() {
+	l.functions = [functionCount]unsafe.Pointer{}
 	for f, names := range symbols {
 		for _, name := range names {
 			if l.functions[f] == nil && l.has(name) {
@@ -85,7 +86,7 @@ func find(symbol string) unsafe.Pointer {
 // get calls a function that stores one value of the board. cgo looks for Go pointers in the whole allocation that out
 // points into, so it must have none.
 func (b *Board) get(f function, out unsafe.Pointer) bool {
-	if b.functions[f] == nil {
+	if b.functions[f] == nil || b.isLost() {
 		return false
 	}
 	return b.succeeds(f, gonvml.Return(C.get(b.functions[f], b.handle, out)))
@@ -93,7 +94,7 @@ func (b *Board) get(f function, out unsafe.Pointer) bool {
 
 // getOf is get for functions that are also told which of several values to store.
 func (b *Board) getOf(f function, which int32, out unsafe.Pointer) bool {
-	if b.functions[f] == nil {
+	if b.functions[f] == nil || b.isLost() {
 		return false
 	}
 	return b.succeeds(f, gonvml.Return(C.getOf(b.functions[f], b.handle, C.int(which), out)))
@@ -101,7 +102,7 @@ func (b *Board) getOf(f function, which int32, out unsafe.Pointer) bool {
 
 // ask calls a function that names the board, and takes its answer, within a request.
 func (b *Board) ask(f function, request unsafe.Pointer) bool {
-	if b.functions[f] == nil {
+	if b.functions[f] == nil || b.isLost() {
 		return false
 	}
 	return b.succeeds(f, gonvml.Return(C.ask(b.functions[f], request)))

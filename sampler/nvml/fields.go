@@ -102,7 +102,7 @@ func (b *Board) settleScope() (name string) {
 }
 
 func (b *Board) readFields(values []gonvml.FieldValue, r *schema.Reading) {
-	if len(values) == 0 || !b.ok(b.device.GetFieldValues(values)) {
+	if len(values) == 0 || !b.ok(b.device.GetFieldValues(values)) || b.abandoned.Load() {
 		return
 	}
 	for i := range values {

@@ -79,7 +79,7 @@ func (g *gpm) free(l *Library) {
 		}
 	}
 	freeRequest(g.request)
-	g.request, g.supported = nil, false
+	g.request, g.supported, g.takenNS = nil, false, 0
 }
 
 // readGPM takes a sample and, from the second on, the metrics since the one before.

@@ -6,18 +6,23 @@
 //
 // NVML crashes drivers when GetFieldValues or GpmSampleGet run concurrently, even for different boards. So one goroutine
 // at a time may use a Library and all of its boards, and one Library can be open in a process. A second caller panics
-// instead of reaching the driver.
+// instead of reaching the driver. A call that hangs can be abandoned; then the library is never shut down, since the thread
+// that hangs is still in it.
 package nvml
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/NVIDIA/go-nvml/pkg/dl"
 	gonvml "github.com/NVIDIA/go-nvml/pkg/nvml"
+
+	"github.com/llm-tracer/tracer/sampler"
 )
 
 const defaultLibrary = "libnvidia-ml.so.1"
@@ -35,6 +40,7 @@ const (
 	NotLoaded       Cause = "driver not loaded"
 	VersionMismatch Cause = "driver and library versions differ; reboot, or reload the driver"
 	NoPermission    Cause = "no permission"
+	Hung            Cause = "the driver does not come back; see dmesg, and nvidia-smi, which will hang too: reset the board, or reboot"
 	DevicesGone     Cause = "unknown error; in a container: restart it, a reload of the host's daemons took its devices away"
 	NoDevices       Cause = "no devices"
 	InitFailed      Cause = "initialisation failed"
@@ -64,15 +70,24 @@ func (e *OpenError) Unwrap() error { return ErrNoDriver }
 
 // Options of Open.
 type Options struct {
-	LibraryPath string // empty is libnvidia-ml.so.1, by the loader's search path
+	LibraryPath string        // empty is libnvidia-ml.so.1, by the loader's search path
+	Patience    time.Duration // with a call; 0 is sampler.DefaultPatience
 }
+
+// openPatience is how many times as long opening may take as a call: without persistence mode it loads the driver and
+// initialises the boards, which takes seconds.
+const openPatience = 3
 
 // Library is the opened NVML. One goroutine at a time uses it and its boards.
 type Library struct {
 	api       gonvml.Interface
 	functions [functionCount]unsafe.Pointer // nil where the driver lacks the symbol
+	path      string
+	patience  time.Duration
 	boards    []*Board
-	busy      atomic.Bool
+	user      atomic.Pointer[Board] // whose call is under way
+	abandoned atomic.Bool           // a call hangs
+	stale     bool                  // NVML asked to be opened anew, and was not yet
 	closed    bool
 
 	driverVersion, nvmlVersion, cudaVersion string
@@ -81,16 +96,17 @@ type Library struct {
 // opened guards the one library that a process can have: go-nvml binds symbols for the process as a whole.
 var opened atomic.Bool
 
-// Open loads the library, initialises NVML and finds the boards.
+// Open loads the library, initialises NVML and finds the boards. Where the driver does not come back, it gives up; NVML
+// cannot be opened in this process then.
 func Open(o Options) (*Library, error) {
-	path := o.LibraryPath
-	if path == "" {
-		path = defaultLibrary
-	}
+	l := &Library{path: cmp.Or(o.LibraryPath, defaultLibrary), patience: cmp.Or(o.Patience, sampler.DefaultPatience)}
 	if opened.Swap(true) {
 		return nil, errors.New("opening NVML: it is open already in this process")
 	}
-	l, err := open(path)
+	_, err := sampler.Within(openPatience*l.patience, func() (none struct{}, err error) { return none, l.open() })
+	if errors.Is(err, sampler.ErrHung) {
+		return nil, &OpenError{Cause: Hung, Library: l.path, Detail: fmt.Sprintf("no answer in %v", openPatience*l.patience)}
+	}
 	if err != nil {
 		opened.Store(false)
 		return nil, err
@@ -98,20 +114,58 @@ func Open(o Options) (*Library, error) {
 	return l, nil
 }
 
-func open(path string) (*Library, error) {
-	if err := vet(path); err != nil {
-		return nil, err
+func (l *Library) open() error {
+	if err := vet(l.path); err != nil {
+		return err
 	}
-	l := &Library{api: gonvml.New(gonvml.WithLibraryPath(path))}
+	l.api = gonvml.New(gonvml.WithLibraryPath(l.path))
+	if err := l.init(); err != nil {
+		return err
+	}
+	l.readVersions()
+	if err := l.findBoards(); err != nil {
+		return errors.Join(err, l.shutdown())
+	}
+	return nil
+}
+
+func (l *Library) init() error {
 	if ret := l.api.Init(); ret != gonvml.SUCCESS {
-		return nil, &OpenError{Cause: causeOf(ret), Library: path, Code: int(ret), Detail: ret.Error()}
+		return l.refused(ret)
 	}
 	l.bind()
-	l.readVersions()
-	if err := l.findBoards(path); err != nil {
-		return nil, errors.Join(err, l.shutdown())
+	return nil
+}
+
+func (l *Library) refused(ret gonvml.Return) error {
+	return &OpenError{Cause: causeOf(ret), Library: l.path, Code: int(ret), Detail: ret.Error()}
+}
+
+// reopen initialises NVML anew and finds the boards again, which it asks for after the driver was reloaded. A board that is
+// not there keeps its place and stays lost.
+func (l *Library) reopen() error {
+	l.stale = true
+	if l.abandoned.Load() {
+		return errors.New("opening NVML anew: a call into it still hangs")
 	}
-	return l, nil
+	for _, b := range l.boards {
+		b.gpm.free(l)
+	}
+	_ = l.api.Shutdown() // it may know already that it is not initialised
+	if err := l.init(); err != nil {
+		return fmt.Errorf("opening NVML anew: %w", err)
+	}
+	handles, err := l.handles()
+	if err != nil {
+		return fmt.Errorf("opening NVML anew: %w", err)
+	}
+	for _, b := range l.boards {
+		if b.err == nil {
+			b.rebind(handles[b.about.UUID])
+		}
+	}
+	l.stale = false
+	return nil
 }
 
 // vet looks at the library before go-nvml does, for the loader's own words, which go-nvml drops, and because a library
@@ -175,19 +229,24 @@ func (l *Library) version(symbol string, get func() (string, gonvml.Return)) str
 	return strings.TrimSpace(value(l, symbol, get).V)
 }
 
-// Close shuts NVML down. Boards answer ErrBoardLost from then on.
+// Close shuts NVML down. Boards answer ErrBoardLost from then on. Where a call hangs, now or before, NVML is left as it is.
 func (l *Library) Close() error {
-	l.enter()
-	defer l.leave()
-	if l.closed {
+	if l.closed || l.abandoned.Load() {
 		return nil
 	}
+	by := new(Board)
+	l.enter(by)
+	defer l.leave(by)
 	l.closed = true
-	for _, b := range l.boards {
-		b.gpm.free(l)
+	_, err := sampler.Within(l.patience, func() (none struct{}, err error) {
+		for _, b := range l.boards {
+			b.gpm.free(l)
+		}
+		return none, l.shutdown()
+	})
+	if !errors.Is(err, sampler.ErrHung) {
+		opened.Store(false)
 	}
-	err := l.shutdown()
-	opened.Store(false)
 	return err
 }
 
@@ -198,11 +257,11 @@ func (l *Library) shutdown() error {
 	return nil
 }
 
-// enter claims NVML for one call; leave gives it back.
-func (l *Library) enter() {
-	if !l.busy.CompareAndSwap(false, true) {
+// enter claims NVML for one call about a board; leave gives it back, unless the board was abandoned and another has it.
+func (l *Library) enter(b *Board) {
+	if !l.user.CompareAndSwap(nil, b) {
 		panic("nvml: used by two goroutines at once, which crashes drivers; one must own it")
 	}
 }
 
-func (l *Library) leave() { l.busy.Store(false) }
+func (l *Library) leave(b *Board) { l.user.CompareAndSwap(b, nil) }

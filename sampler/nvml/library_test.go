@@ -102,8 +102,9 @@ func TestAProcessOpensNVMLOnceAtATime(t *testing.T) {
 
 func TestUseByTwoGoroutinesPanicsInsteadOfReachingTheDriver(t *testing.T) {
 	l, _ := openFake(t, spec(t, "A10", 0))
-	l.enter() // as if another goroutine were in a call
-	defer l.leave()
+	other := new(Board)
+	l.enter(other) // as if another goroutine were in a call
+	defer l.leave(other)
 	defer func() {
 		if recover() == nil {
 			t.Error("no panic")

@@ -36,10 +36,10 @@ type Answer struct {
 // changed and what a call cost. Sensors that do not answer at first are asked once. An idle board's sensors may change
 // more rarely than they are renewed.
 func (b *Board) Probe(ctx context.Context, length time.Duration) ([]Answer, error) {
-	b.library.enter()
-	defer b.library.leave()
-	if b.library.closed {
-		return nil, fmt.Errorf("probing %s: NVML is closed", b.about.UUID)
+	b.library.enter(b)
+	defer b.library.leave(b)
+	if err := b.begin(); err != nil {
+		return nil, err
 	}
 	probes := b.probes()
 	start := clock.Now()

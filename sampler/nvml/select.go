@@ -12,13 +12,13 @@ import (
 
 // findBoards describes every board that NVML enumerates. One that does not answer keeps its place, so that others are
 // not renumbered.
-func (l *Library) findBoards(path string) error {
+func (l *Library) findBoards() error {
 	count, ret := l.api.DeviceGetCount()
 	if ret != gonvml.SUCCESS {
-		return &OpenError{Cause: causeOf(ret), Library: path, Code: int(ret), Detail: ret.Error()}
+		return l.refused(ret)
 	}
 	if count == 0 {
-		return &OpenError{Cause: NoDevices, Library: path}
+		return &OpenError{Cause: NoDevices, Library: l.path}
 	}
 	for i := range count {
 		b, err := l.newBoard(i)
@@ -29,6 +29,25 @@ func (l *Library) findBoards(path string) error {
 		l.boards = append(l.boards, b)
 	}
 	return nil
+}
+
+// handles are the boards that answer now, by UUID.
+func (l *Library) handles() (map[string]gonvml.Device, error) {
+	count, ret := l.api.DeviceGetCount()
+	if ret != gonvml.SUCCESS {
+		return nil, l.refused(ret)
+	}
+	found := map[string]gonvml.Device{}
+	for i := range count {
+		device, ret := l.api.DeviceGetHandleByIndex(i)
+		if ret != gonvml.SUCCESS {
+			continue
+		}
+		if uuid, ret := device.GetUUID(); ret == gonvml.SUCCESS {
+			found[uuid] = device
+		}
+	}
+	return found, nil
 }
 
 func (l *Library) newBoard(index int) (*Board, error) {

@@ -19,7 +19,8 @@ type Board struct {
 	facts  *facts
 	truth  timeline
 
-	mu sync.Mutex // of the writers
+	mu   sync.Mutex // of the writers
+	held uint32     // why clocks are held down besides what the power says
 
 	gpm  mark // of the last GPM sample; belongs to the reader
 	lost int32
@@ -59,6 +60,16 @@ func (b *Board) Set(atNS int64, powerW, gpuBusy, memBusy float64) {
 	e := b.event(atNS, powerW, gpuBusy, memBusy)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	e.Throttle |= b.held
+	b.truth.append(e)
+}
+
+// HoldDown says why else, from an instant on, the board's clocks are held down: bits of nvmlClocksEventReasons.
+func (b *Board) HoldDown(atNS int64, reasons uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.truth.at(atNS)
+	b.held, e.TNS, e.Throttle = reasons, atNS, e.Throttle|reasons
 	b.truth.append(e)
 }
 

@@ -69,7 +69,7 @@ func TestCalibrationFindsTheSensorsOfABoardFromFourSeconds(t *testing.T) {
 		readers[i] = b
 	}
 	work := wave(boards, sampler.CalibrationLength+time.Second)
-	observed, err := sampler.Observe(t.Context(), readers, sampler.CalibrationLength)
+	observed, err := sampler.Observe(t.Context(), readers, sampler.CalibrationLength, sampler.DefaultPatience)
 	if err != nil {
 		t.Fatal(err)
 	}

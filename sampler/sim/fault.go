@@ -33,8 +33,21 @@ const (
 // EveryScope is the scope of a fault that hits a field whatever scope is asked for.
 const EveryScope int32 = -1
 
+// Twist is what a fault does.
+type Twist int64
+
+// The twists. Those of a value hit FieldValues with a field; the call then succeeds.
+const (
+	Fails    Twist = iota // the call answers Return, or only takes longer
+	Freezes               // the field shows what it showed at FromNS
+	Zero                  // the field shows 0
+	Restarts              // the energy counter counts from FromNS on, as after a reload of the driver
+	Stale                 // like Fails, until the process opens the library anew after FromNS
+)
+
 // Fault makes a board misbehave from one instant to another.
 type Fault struct {
+	Twist    Twist
 	Function Function
 	Field    uint32 // with FieldValues: 0 fails the call as a whole, else that field only
 	Scope    int32  // of the field: 0 GPU, 1 module, 2 memory, EveryScope
@@ -64,6 +77,7 @@ func (b *Board) addFault(f Fault) error {
 		FromNS:   f.FromNS,
 		ToNS:     f.ToNS,
 		ExtraNS:  int64(f.Extra),
+		Twist:    int64(f.Twist),
 	}
 	atomic.StoreUint64(&b.facts.FaultCount, n+1)
 	return nil
@@ -73,7 +87,7 @@ func (b *Board) addFault(f Fault) error {
 func (f *facts) failure(fn Function, field uint32, scope int32, atNS int64) (code int32, extraNS int64) {
 	for i := range atomic.LoadUint64(&f.FaultCount) {
 		fault := &f.Faults[i]
-		if !fault.hits(fn, field, scope, atNS) {
+		if Twist(fault.Twist) != Fails || !fault.hits(fn, field, scope, atNS) { // no library is opened here: none is stale
 			continue
 		}
 		extraNS += fault.ExtraNS
@@ -82,6 +96,17 @@ func (f *facts) failure(fn Function, field uint32, scope int32, atNS int64) (cod
 		}
 	}
 	return code, extraNS
+}
+
+// twisted is what a field shows instead of what it should, and from when on.
+func (f *facts) twisted(field uint32, scope int32, atNS int64) (t Twist, fromNS int64) {
+	for i := range atomic.LoadUint64(&f.FaultCount) {
+		fault := &f.Faults[i]
+		if t := Twist(fault.Twist); t != Fails && t != Stale && fault.hits(FieldValues, field, scope, atNS) {
+			return t, fault.FromNS
+		}
+	}
+	return Fails, 0
 }
 
 func (f *fault) hits(fn Function, field uint32, scope int32, atNS int64) bool {

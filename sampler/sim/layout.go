@@ -12,7 +12,7 @@ import (
 //	header | board 0: facts, 65,536 events | board 1 | …
 const (
 	magic         = "TRCRNVML"
-	layoutVersion = 2
+	layoutVersion = 3
 	headerBytes   = 4096
 	factsBytes    = 8192
 	eventCapacity = 1 << 16 // a power of two
@@ -31,6 +31,8 @@ type header struct {
 	CUDAVersion int32  // 12080 is 12.8
 	Driver      [80]byte
 	NVML        [80]byte
+	InitNS      int64 // what nvmlInit takes
+	ShutdownNS  int64 // what the last nvmlShutdown takes
 }
 
 // facts is what stays the same about a board, but for the words at its end.
@@ -91,6 +93,7 @@ type fault struct {
 	FromNS   int64  // CLOCK_MONOTONIC
 	ToNS     int64  // 0 is never
 	ExtraNS  int64  // added to the call's cost
+	Twist    int64
 }
 
 // event is a change of the board's true state: the levels that hold from TNS on, and the integrals of the levels up to

@@ -17,12 +17,12 @@ var layouts = []struct {
 	typ    reflect.Type
 	fields string
 }{
-	{"header", reflect.TypeFor[header](), "magic version boards boards_at board_stride init_return cuda_version driver nvml"},
+	{"header", reflect.TypeFor[header](), "magic version boards boards_at board_stride init_return cuda_version driver nvml init_ns shutdown_ns"},
 	{"facts", reflect.TypeFor[facts](), `name uuid pci_bus_id vbios serial memory_bytes seed call_ns index architecture
 		major minor cores limit_mw min_limit_mw max_limit_mw max_sm_mhz max_mem_mhz pci_device_id gpm power_scopes virtualized ecc mig
 		persistence memory_temp sensors faults fault_count memory_used_b event_count`},
 	{"sensor", reflect.TypeFor[sensor](), "period_ns phase_ns jitter_ns window_ns gain noise supported"},
-	{"fault", reflect.TypeFor[fault](), "function field scope ret from_ns to_ns extra_ns"},
+	{"fault", reflect.TypeFor[fault](), "function field scope ret from_ns to_ns extra_ns twist"},
 	{"event", reflect.TypeFor[event](), "t_ns integral temp_c level sm_mhz mem_mhz pstate throttle"},
 }
 
@@ -48,7 +48,7 @@ func TestTheCFakeHasTheSameLayout(t *testing.T) {
 	}
 	for name, v := range map[string]int{
 		"EVENT_CAPACITY": eventCapacity, "FACTS_BYTES": factsBytes, "MAX_FAULTS": maxFaults, "SCRIPT_VERSION": layoutVersion,
-		"MEMORY_UTILIZATION": int(MemoryUtilization), "POWER_MEMORY": int(PowerMemory), "SENSOR_COUNT": sensorCount, "CHANNEL_COUNT": int(channelCount), "STATIC": int(Static),
+		"MEMORY_UTILIZATION": int(MemoryUtilization), "POWER_MEMORY": int(PowerMemory), "SENSOR_COUNT": sensorCount, "CHANNEL_COUNT": int(channelCount), "STATIC": int(Static), "STALE": int(Stale),
 	} {
 		fmt.Fprintf(&want, "%s %d\n", name, v)
 		prints = append(prints, fmt.Sprintf(`printf("%[1]s %%d\n", (int)%[1]s);`, name))

@@ -31,7 +31,9 @@ const (
 )
 
 // Codes that mean that the board is gone: IRQ issue, GPU is lost, reset required.
-func isLost(code int32) bool { return code == 11 || code == 15 || code == 16 }
+func isLost(code int32) bool { return code == 11 || code == 15 || code == resetRequired }
+
+const resetRequired = 16
 
 // Read shows what the sensors show now.
 func (b *Board) Read(lanes sampler.Lane, r *schema.Reading) error {
@@ -68,10 +70,14 @@ func (b *Board) ReadField(f sampler.Field, r *schema.Reading) error {
 }
 
 func (b *Board) loss() error {
-	if b.lost != 0 {
+	switch b.lost {
+	case 0:
+		return nil
+	case resetRequired:
+		return fmt.Errorf("reading %s: code %d: %w", b.spec.UUID, b.lost, sampler.ErrResetRequired)
+	default:
 		return fmt.Errorf("reading %s: code %d: %w", b.spec.UUID, b.lost, sampler.ErrBoardLost)
 	}
-	return nil
 }
 
 // call spends the time of one call and says whether it succeeds.
@@ -98,10 +104,10 @@ func (b *Board) has(which Sensor) bool { return b.facts.Sensors[which].Supported
 
 func (b *Board) readPower(atNS int64, r *schema.Reading) {
 	if b.field(fieldPowerInstant, b.spec.powerScope(), atNS) && b.has(PowerInstant) {
-		r.PowerInstantW = schema.Some(float32(b.truth.milliwatts(PowerInstant, atNS)) / 1000)
+		r.PowerInstantW = b.watts(PowerInstant, fieldPowerInstant, b.spec.powerScope(), atNS)
 	}
 	if b.has(PowerMemory) && b.field(fieldPowerInstant, scopeMemory, atNS) {
-		r.MemoryPowerW = schema.Some(float32(b.truth.milliwatts(PowerMemory, atNS)) / 1000)
+		r.MemoryPowerW = b.watts(PowerMemory, fieldPowerInstant, scopeMemory, atNS)
 	}
 }
 
@@ -112,7 +118,7 @@ func (b *Board) readUtilization(atNS int64, r *schema.Reading) {
 
 func (b *Board) readAverage(atNS int64, r *schema.Reading) {
 	if b.field(fieldPowerAverage, b.spec.powerScope(), atNS) && b.has(PowerAverage) {
-		r.PowerAverageW = schema.Some(float32(b.truth.milliwatts(PowerAverage, atNS)) / 1000)
+		r.PowerAverageW = b.watts(PowerAverage, fieldPowerAverage, b.spec.powerScope(), atNS)
 	}
 }
 
@@ -143,8 +149,25 @@ func (b *Board) readGPM(atNS int64, r *schema.Reading) {
 
 func (b *Board) readEnergy(atNS int64, r *schema.Reading) {
 	if b.field(fieldEnergy, 0, atNS) && b.has(EnergyCounter) {
-		r.EnergyTotalJ = schema.Some(float64(b.truth.millijoules(atNS)) / 1000)
+		mj := b.truth.millijoules(atNS)
+		if twist, fromNS := b.facts.twisted(fieldEnergy, 0, atNS); twist == Restarts {
+			mj -= b.truth.millijoules(fromNS)
+		}
+		r.EnergyTotalJ = schema.Some(float64(mj) / 1000)
 	}
+}
+
+// watts is what a power sensor shows; 0 W is no reading, as it is none through NVML.
+func (b *Board) watts(which Sensor, field uint32, scope int32, atNS int64) schema.Opt[float32] {
+	switch twist, fromNS := b.facts.twisted(field, scope, atNS); twist {
+	case Freezes:
+		atNS = fromNS
+	case Zero:
+		return schema.Opt[float32]{}
+	case Fails, Restarts, Stale:
+	}
+	mw := b.truth.milliwatts(which, atNS)
+	return schema.Opt[float32]{V: float32(mw) / 1000, OK: mw > 0}
 }
 
 func (b *Board) readSlow(atNS int64, r *schema.Reading) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -84,6 +85,12 @@ func (s *Script) Close() error { return s.unmap() }
 
 // SetInitReturn makes nvmlInit in other processes answer code, for as long as it is not 0.
 func (s *Script) SetInitReturn(code int32) { s.boards[0].header.InitReturn = code }
+
+// SetInitCost makes nvmlInit in other processes take so long.
+func (s *Script) SetInitCost(d time.Duration) { s.boards[0].header.InitNS = int64(d) }
+
+// SetShutdownCost makes the last nvmlShutdown in other processes take so long.
+func (s *Script) SetShutdownCost(d time.Duration) { s.boards[0].header.ShutdownNS = int64(d) }
 
 func size(boards int) int { return headerBytes + boards*boardBytes }
 

@@ -170,13 +170,15 @@ func (r *run) read(rows int) error {
 
 // publish writes the run, as collect does.
 func (r *run) publish(out string) error {
-	pair := func(ns int64) clock.Pair { return clock.Pair{MonotonicNS: ns, WallNS: clock.Wall(ns).UnixNano()} }
+	pair := func(ns int64) clock.Pair {
+		return clock.Pair{MonotonicNS: ns, WallNS: clock.Anchor().Wall(ns).UnixNano()}
+	}
 	facts := r.board.Board()
 	p, err := pipeline.Open(pipeline.Config{
 		Dir: out, Boards: []schema.Board{facts}, Prompts: r.prompts, Readings: r.readings, Spans: []*ring.SPSC[schema.SpanEvent]{r.spans},
 		Run: &schema.Run{
 			ID: r.id, Host: "generated", Command: "scripts/big", CorpusID: "generated", Simulated: true, Model: catalog.DefaultModel, Server: "sim", Endpoint: "sim",
-			Concurrency: 1, PeriodAsked: r.period, Status: schema.StatusComplete, Start: pair(r.from), End: pair(r.at),
+			Concurrency: 1, PeriodAsked: r.period, Status: schema.StatusComplete, Clock: clock.Anchor(), Start: pair(r.from), End: pair(r.at),
 			Requests: int32(r.asked), Succeeded: int32(r.asked),
 		},
 	})
@@ -185,7 +187,7 @@ func (r *run) publish(out string) error {
 	}
 	done := make(chan struct{})
 	close(done)
-	if err := p.Collect(done); err != nil {
+	if err := p.Collect(done, func(error) {}); err != nil {
 		return err
 	}
 	_, err = p.Commit([]schema.Sampling{{PowerPeriod: r.period, AchievedHz: 1 / r.period.Seconds(), Readings: int64(r.taken), IdlePowerW: schema.Some(1.3 * r.catalog.IdleW)}}, cmp.Or(os.Getenv("VERSION"), "generated"))

@@ -39,7 +39,8 @@ static bool hits(const struct fault *f, uint32_t function, uint32_t field, int32
 {
 	return at_ns >= f->from_ns && (f->to_ns == 0 || at_ns < f->to_ns) &&
 	       (f->function == EVERY_FUNCTION || f->function == function) && f->field == field &&
-	       (field == 0 || f->scope == -1 || f->scope == scope);
+	       (field == 0 || f->scope == -1 || f->scope == scope) &&
+	       (f->twist != STALE || opened_ns < f->from_ns);
 }
 
 nvmlReturn_t failure(const struct facts *b, uint32_t function, uint32_t field, int32_t scope, int64_t at_ns,
@@ -49,13 +50,27 @@ nvmlReturn_t failure(const struct facts *b, uint32_t function, uint32_t field, i
 	uint64_t count = __atomic_load_n(&b->fault_count, __ATOMIC_ACQUIRE);
 	for (uint64_t i = 0; i < count; i++) {
 		const struct fault *f = &b->faults[i];
-		if (!hits(f, function, field, scope, at_ns))
+		if (!hits(f, function, field, scope, at_ns) || (f->twist != FAILS && f->twist != STALE))
 			continue;
 		*extra_ns += f->extra_ns;
 		if (code == NVML_SUCCESS)
 			code = (nvmlReturn_t)f->ret;
 	}
 	return code;
+}
+
+/* What a field shows instead of what it should, and from when on. */
+enum twist twisted(const struct facts *b, uint32_t field, int32_t scope, int64_t at_ns, int64_t *from_ns)
+{
+	uint64_t count = __atomic_load_n(&b->fault_count, __ATOMIC_ACQUIRE);
+	for (uint64_t i = 0; i < count; i++) {
+		const struct fault *f = &b->faults[i];
+		if (!hits(f, FIELD_VALUES, field, scope, at_ns) || f->twist == FAILS || f->twist == STALE)
+			continue;
+		*from_ns = f->from_ns;
+		return (enum twist)f->twist;
+	}
+	return FAILS;
 }
 
 static struct facts *board_of(nvmlDevice_t device)

@@ -22,7 +22,7 @@
 
 #define SCRIPT_ENV "TRACER_FAKENVML"
 #define SCRIPT_MAGIC "TRCRNVML"
-#define SCRIPT_VERSION 2
+#define SCRIPT_VERSION 3
 #define EVENT_CAPACITY 65536u
 #define FACTS_BYTES 8192
 #define MAX_FAULTS 64
@@ -58,6 +58,8 @@ struct header {
 	int32_t cuda_version;
 	char driver[80];
 	char nvml[80];
+	int64_t init_ns;
+	int64_t shutdown_ns;
 };
 
 struct sensor {
@@ -70,6 +72,8 @@ struct sensor {
 	uint64_t supported;
 };
 
+enum twist { FAILS, FREEZES, ZERO, RESTARTS, STALE };
+
 struct fault {
 	uint32_t function;
 	uint32_t field;
@@ -78,6 +82,7 @@ struct fault {
 	int64_t from_ns;
 	int64_t to_ns;
 	int64_t extra_ns;
+	int64_t twist;
 };
 
 struct facts {
@@ -133,6 +138,7 @@ _Static_assert(sizeof(struct event) % sizeof(uint64_t) == 0, "events are copied 
 
 /* script.c */
 extern const struct header *script; /* null before nvmlInit and after the last nvmlShutdown */
+extern int64_t opened_ns;           /* of the first nvmlInit since */
 nvmlReturn_t script_open(void);
 void script_close(void);
 struct facts *script_board(unsigned int index);
@@ -142,6 +148,7 @@ int64_t monotonic_ns(void);
 int64_t epoch_us(void);
 void spend(int64_t ns);
 nvmlReturn_t failure(const struct facts *b, uint32_t function, uint32_t field, int32_t scope, int64_t at_ns, int64_t *extra_ns);
+enum twist twisted(const struct facts *b, uint32_t field, int32_t scope, int64_t at_ns, int64_t *from_ns);
 nvmlReturn_t enter(nvmlDevice_t device, uint32_t function, struct facts **b, int64_t *at_ns);
 
 /* timeline.c: what is true, and what a sensor shows of it. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 const struct header *script;
+int64_t opened_ns;
 static size_t script_bytes;
 
 static nvmlReturn_t refuse(const char *path, const char *why)
@@ -46,18 +47,22 @@ nvmlReturn_t script_open(void)
 	if (mem == MAP_FAILED)
 		return refuse(path, "cannot be mapped");
 	const char *why = unfit(mem, (size_t)st.st_size);
+	if (why == NULL)
+		spend(((const struct header *)mem)->init_ns);
 	nvmlReturn_t scripted = why ? NVML_SUCCESS : (nvmlReturn_t)((const struct header *)mem)->init_return;
 	if (why || scripted != NVML_SUCCESS) {
 		munmap(mem, (size_t)st.st_size);
 		return why ? refuse(path, why) : scripted;
 	}
 	script = mem;
+	opened_ns = monotonic_ns();
 	script_bytes = (size_t)st.st_size;
 	return NVML_SUCCESS;
 }
 
 void script_close(void)
 {
+	spend(script->shutdown_ns);
 	munmap((void *)script, script_bytes);
 	script = NULL;
 }

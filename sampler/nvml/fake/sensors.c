@@ -43,6 +43,20 @@ static nvmlReturn_t field(const struct facts *b, int64_t at_ns, nvmlFieldValue_t
 	}
 }
 
+static nvmlReturn_t shown(const struct facts *b, int64_t at_ns, nvmlFieldValue_t *v)
+{
+	int64_t from_ns;
+	enum twist twist = twisted(b, v->fieldId, (int32_t)v->scopeId, at_ns, &from_ns);
+	nvmlReturn_t ret = field(b, twist == FREEZES ? from_ns : at_ns, v);
+	if (ret != NVML_SUCCESS)
+		return ret;
+	if (twist == ZERO)
+		v->value.ullVal = 0;
+	if (twist == RESTARTS)
+		v->value.ullVal -= millijoules(b, from_ns);
+	return ret;
+}
+
 nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t *values)
 {
 	ENTER(FIELD_VALUES);
@@ -52,7 +66,7 @@ nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldV
 		int64_t began_ns = monotonic_ns(), cost_ns = b->call_ns;
 		nvmlReturn_t code = failure(b, FIELD_VALUES, v->fieldId, (int32_t)v->scopeId, at_ns, &cost_ns);
 		spend(cost_ns);
-		v->nvmlReturn = code != NVML_SUCCESS ? code : field(b, at_ns, v);
+		v->nvmlReturn = code != NVML_SUCCESS ? code : shown(b, at_ns, v);
 		v->timestamp = epoch_us(); /* of the query, as with real drivers */
 		v->latencyUsec = (monotonic_ns() - began_ns) / 1000;
 	}

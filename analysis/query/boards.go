@@ -1,0 +1,101 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// ErrNoneChosen says that nothing in the dataset fits what was asked for.
+var ErrNoneChosen = errors.New("nothing chosen")
+
+// Board is one board in one run.
+type Board struct {
+	RunID       string   `json:"run_id"`
+	UUID        string   `json:"gpu_uuid"`
+	Name        string   `json:"gpu_name"`
+	LLM         string   `json:"llm_name"`
+	Simulated   bool     `json:"simulated"`
+	Cores       *int64   `json:"cores"`
+	MaxSMMHz    *int64   `json:"max_sm_clock_mhz"`
+	MemoryBytes *int64   `json:"memory_bytes"`
+	IdleW       *float64 `json:"idle_power_w"`
+	GainError   float64  `json:"sensor_gain_error"`
+}
+
+// ShortName is a board's name without its vendor, fit for a file name: A10 for NVIDIA A10.
+func ShortName(gpu string) string {
+	for _, vendor := range []string{"NVIDIA ", "Tesla "} {
+		gpu = strings.TrimPrefix(gpu, vendor)
+	}
+	return schema.Slug(gpu)
+}
+
+// Choice narrows a dataset down; what is empty narrows nothing.
+type Choice struct {
+	Runs []string // run_id, each of which must be there
+	GPU  string   // gpu_name, its slug or its short name
+	LLM  string   // llm_name or its slug
+}
+
+func (c Choice) takes(b Board) bool {
+	return (c.Runs == nil || slices.Contains(c.Runs, b.RunID)) &&
+		(c.GPU == "" || slices.Contains([]string{b.Name, schema.Slug(b.Name), ShortName(b.Name)}, c.GPU)) &&
+		(c.LLM == "" || slices.Contains([]string{b.LLM, schema.Slug(b.LLM)}, c.LLM))
+}
+
+// Boards lists the boards of the runs chosen, in the order in which these began. None is ErrNoneChosen.
+func (d *Dataset) Boards(ctx context.Context, c Choice) ([]Board, error) {
+	var all []Board
+	err := d.Select(ctx, &all, `SELECT run_id, gpu_uuid, gpu_name, llm_name, coalesce(simulated, false) AS simulated, cores, max_sm_clock_mhz,
+		memory_bytes, idle_power_w, coalesce(sensor_gain_error, 0) AS sensor_gain_error FROM runs ORDER BY start_timestamp, run_id, gpu_uuid`)
+	if err != nil {
+		return nil, fmt.Errorf("listing the runs: %w", err)
+	}
+	var chosen []Board
+	var there []string
+	for _, b := range all {
+		if c.takes(b) {
+			chosen = append(chosen, b)
+		}
+		if name := fmt.Sprintf("%s on %s (%s)", Printable(b.LLM), Printable(b.Name), Printable(b.RunID)); !slices.Contains(there, name) {
+			there = append(there, name)
+		}
+	}
+	for _, run := range c.Runs {
+		if !slices.ContainsFunc(all, func(b Board) bool { return b.RunID == run }) {
+			return nil, fmt.Errorf("%w: there is no run %s", ErrNoneChosen, Printable(run))
+		}
+	}
+	switch {
+	case len(chosen) > 0:
+		return chosen, nil
+	case len(there) == 0:
+		return nil, fmt.Errorf("%w: the dataset has no runs", ErrNoneChosen)
+	default:
+		return nil, fmt.Errorf("%w: no run fits; there are %s", ErrNoneChosen, strings.Join(there, ", "))
+	}
+}
+
+// Among is the SQL condition that rows are of these boards; rows of requests name no board, and are of their runs.
+func Among(boards []Board, table string) string {
+	var rows []string
+	column := "(run_id, gpu_uuid)"
+	if table == schema.Requests.Name {
+		column = "run_id"
+	}
+	for _, b := range boards {
+		row := quote(b.RunID)
+		if table != schema.Requests.Name {
+			row = fmt.Sprintf("(%s, %s)", row, quote(b.UUID))
+		}
+		if !slices.Contains(rows, row) {
+			rows = append(rows, row)
+		}
+	}
+	return fmt.Sprintf("%s IN (%s)", column, strings.Join(rows, ", "))
+}

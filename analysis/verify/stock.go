@@ -1,0 +1,185 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/llm-tracer/tracer/pipeline/store"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// tables are those that a dataset holds.
+var tables = []string{schema.Samples.Name, schema.Requests.Name, schema.Folds.Name, schema.Runs.Name, schema.Prompts.Name}
+
+func tableOf(file string) string {
+	table, _, _ := strings.Cut(file, "/")
+	return table
+}
+
+const (
+	journals   = "_tracer/journal"
+	unfinished = "_tracer/tmp"
+)
+
+// takeStock holds the files that stand there against the manifests, and gives those to be looked into.
+func (c *check) takeStock() (present []string, err error) {
+	if c.live, c.merged, err = c.readCatalog(); err != nil {
+		return nil, err
+	}
+	standing, err := c.list()
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range standing {
+		if _, ok := c.live[file]; !ok && tableOf(file) != schema.Prompts.Name || path.Ext(file) != ".parquet" {
+			if err := c.stray(file); err != nil {
+				return nil, err
+			}
+		}
+		if _, ok := c.live[file]; ok || tableOf(file) == schema.Prompts.Name && path.Ext(file) == ".parquet" {
+			present = append(present, file)
+		}
+	}
+	for file := range c.live {
+		if tableOf(file) == schema.Prompts.Name {
+			continue // every run that sent it says so
+		}
+		if _, stands := slices.BinarySearch(standing, file); !stands {
+			c.spoil(Finding{Severity: Error, File: file, What: "it is missing, but a manifest names it", Mend: mendDamage, runs: c.catalog.Owners(file)})
+		}
+	}
+	for file, err := range c.catalog.Unreadable {
+		c.find(Finding{Severity: Error, File: file, What: "the manifest cannot be read: " + err.Error(), Mend: mendDamage, aside: []string{file}})
+	}
+	for name := range c.catalog.Runs {
+		c.run(name)
+	}
+	return present, c.leftovers()
+}
+
+func (c *check) readCatalog() (map[string]store.File, map[string]store.Merged, error) {
+	catalog, err := store.ReadCatalog(c.root)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.catalog = catalog
+	return catalog.Live(), catalog.Merged(), nil
+}
+
+// list gives every file under the tables' folders, sorted.
+func (c *check) list() (files []string, err error) {
+	for _, table := range tables {
+		err := filepath.WalkDir(filepath.Join(c.root, table), func(at string, e fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) { // no such table; or a file that a writer has taken away again
+				return nil
+			}
+			if err != nil || e.IsDir() {
+				return err
+			}
+			file, err := filepath.Rel(c.root, at)
+			files = append(files, filepath.ToSlash(file))
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("listing %s: %w", table, err)
+		}
+	}
+	slices.Sort(files)
+	return files, nil
+}
+
+// stray finds a file that no manifest names, unless a tracer is just publishing it: then its manifest comes after it.
+func (c *check) stray(file string) error {
+	writing, err := c.writers()
+	if err != nil {
+		return err
+	}
+	for _, name := range writing {
+		if base := path.Base(file); strings.HasPrefix(base, name+"-") || base == name+".parquet" {
+			return nil
+		}
+	}
+	now, err := store.ReadCatalog(c.root) // who published it may be done by now
+	if err != nil {
+		return err
+	}
+	if _, ok := now.Live()[file]; ok {
+		return nil
+	}
+	f := Finding{Severity: Error, File: file, What: "no manifest names it, but readers find it", Mend: mendStray, aside: []string{file}}
+	if path.Ext(file) != ".parquet" {
+		f.What = "it is no .parquet file, and pandas trips over it"
+	}
+	for _, m := range now.Compactions {
+		if slices.ContainsFunc(m.Replaces, func(f store.File) bool { return f.Path == file }) {
+			f.What = "compaction " + m.ID + " replaced it, but readers find it still: its rows are there twice"
+		}
+	}
+	c.find(f)
+	return nil
+}
+
+// writers are the runs that live tracers write, or that are to be recovered: their files are theirs to bring into order.
+func (c *check) writers() (names []string, err error) {
+	for _, folder := range []string{journals, unfinished} {
+		entries, err := os.ReadDir(filepath.Join(c.root, folder))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("listing %s: %w", folder, err)
+		}
+		for _, e := range entries {
+			name, isJournal := strings.CutSuffix(e.Name(), ".journal")
+			if isJournal || store.Held(filepath.Join(c.root, folder, e.Name())) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// leftovers finds what dead processes left under _tracer.
+func (c *check) leftovers() error {
+	writing, err := c.writers()
+	if err != nil {
+		return err
+	}
+	for _, in := range []struct{ folder, what, mend string }{
+		{unfinished, "unfinished files of a tracer that is gone", "set them aside: tracer verify --repair"},
+		{journals, "the journal of a run that was not committed", "publish what it holds: tracer recover"},
+	} {
+		entries, err := os.ReadDir(filepath.Join(c.root, in.folder))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("listing %s: %w", in.folder, err)
+		}
+		for _, e := range entries {
+			file := path.Join(in.folder, e.Name())
+			if store.Held(filepath.Join(c.root, file)) || in.folder == unfinished && slices.Contains(writing, e.Name()) {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(c.root, file)); errors.Is(err, fs.ErrNotExist) {
+				continue // its writer is done
+			}
+			f := Finding{Severity: Warning, File: file, What: in.what, Mend: in.mend}
+			for _, b := range c.catalog.Broken {
+				if b.Folder == file && b.Swapped {
+					f.What, f.Mend = "a compaction that broke off after its files had taken their place: all rows are there once", "finish it: tracer compact, or tracer verify --repair"
+				} else if b.Folder == file {
+					f.What, f.Mend = "a compaction that broke off before its files had taken their place: all rows are there once", "undo it: tracer compact, or tracer verify --repair"
+				}
+			}
+			if in.folder == unfinished {
+				f.aside = []string{file}
+			}
+			c.find(f)
+		}
+	}
+	return nil
+}

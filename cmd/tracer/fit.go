@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/llm-tracer/tracer/analysis/fit"
+	"github.com/llm-tracer/tracer/analysis/query"
+)
+
+// chosen are the flags that narrow a dataset down.
+type chosen struct {
+	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
+	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name: NVIDIA A10, or A10."`
+	LLM  string   `name:"llm" placeholder:"NAME" help:"Only this model."`
+}
+
+func (c chosen) choice() query.Choice { return query.Choice{Runs: c.Runs, GPU: c.GPU, LLM: c.LLM} }
+
+// hardware are the flags that say what Kavier's formulas are about.
+type hardware struct {
+	Params        float64 `placeholder:"N" help:"Parameters of the model that a token touches, such as 8e9 (default: the catalog's)."`
+	BytesPerParam float64 `name:"bytes-per-param" placeholder:"N" help:"Bytes of a parameter: 2 for bf16 (default: 2)."`
+	TFLOPS        float64 `name:"tflops" placeholder:"N" help:"The board's dense TFLOPS at that precision (default: the catalog's)."`
+	Bandwidth     float64 `placeholder:"GB/S" help:"The board's memory bandwidth, in 10⁹ bytes a second (default: the catalog's)."`
+}
+
+func (h hardware) given() (fit.Hardware, error) {
+	if h.Params < 0 || h.BytesPerParam < 0 || h.TFLOPS < 0 || h.Bandwidth < 0 {
+		return fit.Hardware{}, usage("--params, --bytes-per-param, --tflops and --bandwidth are not negative")
+	}
+	return fit.Hardware{Params: h.Params, BytesPerParam: h.BytesPerParam, TFLOPS: h.TFLOPS, BandwidthGBs: h.Bandwidth}, nil
+}
+
+type fitCommand struct {
+	Dir string `arg:"" placeholder:"DIR" help:"Dataset to read."`
+	chosen
+	hardware
+	JSON bool `name:"json" xor:"format" help:"Print all of it as JSON: intervals, reasons, every request's residual."`
+	CSV  bool `name:"csv" xor:"format" help:"Print one row for each constant."`
+}
+
+// Help is printed under the flags.
+func (*fitCommand) Help() string {
+	return `Prefill time and energy against length, time and energy of an output token against context, watts, Kavier's constants and
+OpenDC's gpuPowerModel, for each model on each kind of board, with 95 % intervals. What the data do not support is said.
+
+  tracer fit datasets
+  tracer fit datasets --llm my-model --params 3.2e9 --tflops 165 --bandwidth 1008`
+}
+
+// Run fits.
+func (c *fitCommand) Run(t *terminal) error {
+	given, err := c.given()
+	if err != nil {
+		return err
+	}
+	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
+		fits, err := fit.Of(ctx, d, c.choice(), given)
+		switch {
+		case errors.Is(err, query.ErrNoneChosen):
+			return usage("%w", err)
+		case err != nil:
+			return err
+		case c.JSON:
+			return t.json(fits)
+		case c.CSV:
+			return fit.WriteCSV(t.out, fits)
+		}
+		return fit.Print(t.out, fits)
+	})
+}

@@ -1,0 +1,28 @@
+package main
+
+import "fmt"
+
+// tellFaults says where boards have no rows, and what else their numbers lack.
+func (t *trace) tellFaults() {
+	const most = 5
+	since := func(ns int64) float64 { return float64(ns-t.record.Start.MonotonicNS) / 1e9 }
+	for i, b := range t.boards.facts() {
+		gaps := t.sampling[i].Gaps
+		for _, g := range gaps[:min(len(gaps), most)] {
+			slept := ""
+			if g.Slept > 0 {
+				slept = fmt.Sprintf(" for %.1f s", g.Slept.Seconds())
+			}
+			fmt.Fprintf(t.out, "gap: board %d has no readings from %.1f to %.1f s: %s%s\n", b.Index, since(g.FromNS), since(g.ToNS), g.Why, slept)
+		}
+		if n := len(gaps) - most; n > 0 {
+			fmt.Fprintf(t.out, "gap: board %d has %d more, see runs.gaps\n", b.Index, n)
+		}
+		if n := t.pipeline.CounterResets(i); n > 0 {
+			fmt.Fprintf(t.out, "board %d: its energy counter went back %d times, as after a reload of the driver; there is no closure\n", b.Index, n)
+		}
+	}
+	for _, c := range t.sampling[0].ClockSteps {
+		fmt.Fprintf(t.out, "the wall clock stepped by %+.3f s at %.1f s; timestamps go on by the clock as it was\n", c.Step.Seconds(), since(c.ToNS))
+	}
+}

@@ -1,0 +1,174 @@
+package pipeline
+
+import (
+	"errors"
+	"io"
+	"math"
+	"time"
+
+	"github.com/llm-tracer/tracer/pipeline/journal"
+	"github.com/llm-tracer/tracer/pipeline/store"
+	"github.com/llm-tracer/tracer/schema"
+)
+
+// Recovered is what came of a run that broke off.
+type Recovered struct {
+	Manifest   store.Manifest
+	Run        schema.Run
+	Whole      bool                 // nothing is lost: the run had ended, and only its publication had not
+	Damage     *journal.DamageError // what of the journal could not be read; nil where all could
+	Kept       string               // where the journal was set aside, because there is more behind the damage
+	Unlabelled int64                // readings left out: taken during a request that never ended
+}
+
+// Recover publishes what the journal of a run holds and removes it. It may break off at any instant, and be done again. It
+// is journal.ErrLive where the run, or another recovery of it, is going on, and journal.ErrNoLocks where that cannot be
+// told, unless unlocked says that it is not. tracer is who publishes.
+func Recover(dir, name, tracer string, unlocked bool) (r Recovered, err error) {
+	j, err := journal.Open(journal.Path(dir, name), &store.Recycler{}, unlocked)
+	if err != nil {
+		return r, err
+	}
+	out := store.Run{Root: dir, Name: name}
+	if out.Committed() { // only the journal was not removed any more
+		r.Whole, r.Run = true, j.Header.Run
+		return r, errors.Join(out.Clear(), j.Remove())
+	}
+	m, begun, err := out.Finish()
+	if err == nil && begun {
+		return Recovered{Manifest: m, Run: j.Header.Run, Whole: m.Status != schema.StatusRecovered}, j.Remove()
+	}
+	if err == nil {
+		err = out.Uncommitted()
+	}
+	if err == nil {
+		r, err = republish(j, out, tracer)
+	}
+	if err != nil {
+		return r, errors.Join(err, j.Close())
+	}
+	if r.Damage != nil && r.Damage.Inside {
+		r.Kept, err = j.SetAside()
+		return r, err
+	}
+	return r, j.Remove()
+}
+
+func republish(j *journal.Journal, out store.Run, tracer string) (r Recovered, err error) {
+	h := j.Header
+	p := &Pipeline{Config: Config{Dir: out.Root, Run: &h.Run, Boards: h.Boards, Planned: h.Sampling, Job: h.Job}, out: out, journal: j}
+	end, err := p.replay()
+	if err != nil {
+		return r, err
+	}
+	sampling := end.sampling
+	if r.Whole = sampling != nil; !r.Whole {
+		if sampling, r.Unlabelled, err = p.brokenOff(end); err != nil {
+			return r, err
+		}
+	}
+	r.Damage = end.damage
+	r.Manifest, err = p.publish(sampling, tracer)
+	r.Run = h.Run
+	return r, err
+}
+
+// ending is what a replay came to.
+type ending struct {
+	at       int64             // in the journal
+	sampling []schema.Sampling // nil where the run broke off
+	look     journal.Look      // the last
+	damage   *journal.DamageError
+}
+
+// replay labels all that the journal holds, from nothing.
+func (p *Pipeline) replay() (e ending, err error) {
+	if err := p.out.Fresh(); err != nil {
+		return e, err
+	}
+	p.derive(p.journal.Header.Workers)
+	events, err := p.journal.Replay()
+	if err != nil {
+		return e, err
+	}
+	for err == nil {
+		err = p.follow(events, &e)
+	}
+	if d, ok := errors.AsType[*journal.DamageError](err); ok {
+		e.damage, err = d, io.EOF
+	}
+	if !errors.Is(err, io.EOF) {
+		return e, err
+	}
+	horizon := p.horizon(e.look.NS)
+	if e.sampling != nil {
+		horizon = math.MaxInt64
+	}
+	e.at = events.At()
+	return e, p.label(e.at, horizon)
+}
+
+// follow takes one frame.
+func (p *Pipeline) follow(events *journal.Replay, end *ending) error {
+	e, err := events.Next()
+	switch {
+	case err != nil:
+		return err
+	case e.Span != nil:
+		p.closed(e.Worker, e.Span)
+	case e.OpenNS != 0:
+		p.open[e.Worker] = e.OpenNS
+	case e.End != nil:
+		*p.Run, end.sampling = e.End.Run, e.End.Sampling
+	default:
+		end.look = e.Look
+		return p.label(events.At(), p.horizon(e.Look.NS))
+	}
+	return nil
+}
+
+// brokenOff fills in what is known of a run that could not say how it ended, and counts the readings that nobody can label.
+func (p *Pipeline) brokenOff(end ending) (sampling []schema.Sampling, unlabelled int64, err error) {
+	left := make([]int64, len(p.Boards))
+	for len(p.batch) > 0 {
+		for _, r := range p.batch[p.next:] {
+			left[r.Board]++
+			unlabelled++
+		}
+		p.next = 0
+		if p.batch, err = p.rows.Next(end.at, p.batch); err != nil {
+			return nil, 0, err
+		}
+	}
+	run := p.Run
+	run.Status, run.JournalCut = schema.StatusRecovered, schema.Some(int64(0))
+	if end.damage != nil {
+		run.JournalCut.V = end.damage.Bytes
+	}
+	run.End = run.Start
+	if end.look.NS != 0 {
+		run.End = end.look.Clock
+	}
+	for i := range p.requests {
+		if later := p.requests[i].EndNS - run.End.MonotonicNS; later > 0 {
+			run.End.MonotonicNS += later
+			run.End.WallNS += later
+		}
+	}
+	took := time.Duration(run.End.MonotonicNS - run.Start.MonotonicNS).Seconds()
+	for i, s := range p.Planned {
+		s.Unknown, s.Readings, s.Unlabelled = true, p.labelled[i]+left[i], left[i]
+		if took > 0 {
+			s.AchievedHz = float64(s.Readings) / took
+		}
+		sampling = append(sampling, s)
+	}
+	return sampling, unlabelled, nil
+}
+
+// discard gives up the parts that were being written.
+func (p *Pipeline) discard() {
+	for _, part := range p.parts {
+		part.Discard()
+	}
+}
