@@ -56,6 +56,7 @@ type commands struct {
 	Doctor    doctor           `cmd:"" help:"Say what works here: driver, boards, sensors, endpoint, clock, disk; each with a mend."`
 	Calibrate calibrateCommand `cmd:"" help:"Measure how the boards' sensors behave: update periods, averaging windows, cost of each call."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
+	Watch     watchCommand     `cmd:"" help:"Watch a run in progress, from another terminal."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
 
