@@ -71,6 +71,8 @@ type Run struct {
 	CallShare       float64  `json:"call_share"`
 	PeriodChanges   *int64   `json:"period_changes"`
 	Lost            bool     `json:"board_lost"`
+	Gaps            *string  `json:"gaps"`
+	WithoutPower    *int64   `json:"readings_without_power"`
 	ClockStep       float64  `json:"clock_step_s"`
 	PrefillJ        *float64 `json:"prefill_energy_j"`
 	DecodeJ         *float64 `json:"decode_energy_j"`
