@@ -44,7 +44,7 @@ func TestJournalAndManifestHoldNoSecrets(t *testing.T) {
 	if err := j.Close(); err != nil || frames == 0 {
 		t.Fatalf("%d frames, %v", frames, err)
 	}
-	tracer(t, exitOK, []string{"recover", "--out", out}, `run one\S* is published`)
+	ends(t, exitOK, []string{"recover", "--out", out}, `run one\S* is published`)
 	keepsNoSecret(t, "manifest", committed(t, out, "one"))
 	// The endpoint's credentials are to be given again.
 	said, err := exec.Command(program(t), "collect", "--out", out, "--resume", "one", "--endpoint", secretURL, "--json").CombinedOutput()
