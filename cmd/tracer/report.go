@@ -46,7 +46,7 @@ func (c *reportCommand) Run(t *terminal) error {
 		if err := errors.Join(m.WriteHTML(w), w.Flush(), f.Close()); err != nil {
 			return fmt.Errorf("writing %s: %w", c.Output, err)
 		}
-		_, err = fmt.Fprintf(t.out, "%s: %d runs and boards\n", c.Output, len(m.Runs))
+		_, err = fmt.Fprintf(t.out, "%s: %d run(s) and board(s)\n", c.Output, len(m.Runs))
 		return err
 	})
 }
