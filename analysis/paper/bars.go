@@ -12,10 +12,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis/report"
 )
 
-// coarser is how many of the model's bins one that is drawn has.
-const coarser = 5
-
-// powers is how the sensor's new values are distributed: a row a stage, a column a board.
+// powers is how the sensor's new values are distributed: a row a stage, a column a kind of board.
 func powers(m *report.Model) []figure {
 	var stages []string
 	for _, stage := range []string{"idle", "prefill", "decode", "mixed"} {
@@ -26,12 +23,12 @@ func powers(m *report.Model) []figure {
 	var boards []report.Run
 	last := 0
 	for _, r := range m.Runs {
-		if !slices.ContainsFunc(boards, func(b report.Run) bool { return b.UUID == r.UUID && b.LLM == r.LLM }) {
+		if !slices.ContainsFunc(boards, func(b report.Run) bool { return b.GPU == r.GPU && b.LLM == r.LLM }) {
 			boards = append(boards, r)
 		}
 	}
 	for _, p := range m.Powers {
-		last = max(last, p.Bin/coarser+1)
+		last = max(last, p.W/m.BinW+1)
 	}
 	if len(stages) == 0 {
 		return nil
@@ -44,10 +41,10 @@ func powers(m *report.Model) []figure {
 		var row []*plot.Plot
 		for k, board := range boards {
 			p := newPlot("", "")
-			p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, float64(last*coarser)*m.BinW, 0, 1.25
+			p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, float64(last*m.BinW), 0, 1.25
 			p.Y.Tick.Marker = plot.ConstantTicks(nil)
 			if i == 0 {
-				p.Title.Text = board.Label
+				p.Title.Text = board.GPU
 			}
 			if k == 0 {
 				p.Y.Label.Text = stage
@@ -81,13 +78,13 @@ func distribution(m *report.Model, board report.Run, stage string, right float64
 	counts := map[int]int64{}
 	var n, fullest int64
 	for _, p := range m.Powers {
-		if p.UUID == board.UUID && p.LLM == board.LLM && p.Stage == stage {
-			counts[p.Bin/coarser] += p.Updates
+		if p.GPU == board.GPU && p.LLM == board.LLM && p.Stage == stage {
+			counts[p.W/m.BinW] += p.Updates
 			n += p.Updates
-			fullest = max(fullest, counts[p.Bin/coarser])
+			fullest = max(fullest, counts[p.W/m.BinW])
 		}
 	}
-	width := coarser * m.BinW
+	width := float64(m.BinW)
 	var drawn []plot.Plotter
 	for bin, count := range counts {
 		x := float64(bin) * width

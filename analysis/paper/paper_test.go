@@ -3,6 +3,7 @@ package paper
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"image/png"
 	"io"
 	"os"
@@ -16,12 +17,12 @@ import (
 
 // measured is a model of two boards, of which the second never saw a prefill alone.
 func measured() *report.Model {
-	m := &report.Model{Dataset: "set", Tracer: "test", BinW: 1}
+	m := &report.Model{Dataset: "set", Tracer: "test", BinW: 5}
 	for i, name := range []string{"NVIDIA A10", "sim-H200"} {
 		m.Servings = append(m.Servings, report.Serving{Label: name, LLM: "org/model", Colour: i})
 		m.Runs = append(m.Runs, report.Run{RunID: "run-" + name, UUID: name, GPU: name, Label: name, LLM: "org/model", Serving: i, Simulated: i == 1})
 		for bin := range 40 {
-			m.Powers = append(m.Powers, report.Power{UUID: name, LLM: "org/model", Stage: "prefill", Bin: 100 + bin, Updates: int64(bin)})
+			m.Powers = append(m.Powers, report.Power{GPU: name, LLM: "org/model", Stage: "prefill", W: 100 + bin, Updates: int64(bin)})
 		}
 		for _, size := range []float64{10, 100, 1000} {
 			m.Sizes = append(m.Sizes, report.Size{Serving: i, Workload: "prefill", InputTokens: &size, TTFTLo: new(0.01), TTFT: new(0.02), TTFTHi: new(0.03)})
@@ -120,7 +121,7 @@ func said(t *testing.T, drawing []byte) string {
 	var all strings.Builder
 	for d := xml.NewDecoder(bytes.NewReader(drawing)); ; {
 		token, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all.String()
 		}
 		if err != nil {

@@ -34,8 +34,7 @@ type Filter struct {
 // builder fills a model from a dataset.
 type builder struct {
 	*Model
-	from  *query.Dataset
-	there []readings
+	from *query.Dataset
 }
 
 // Build reads what a page shows. Dir is the dataset's folder, for its name.
@@ -131,12 +130,6 @@ func (b *builder) serving(boards, llm string) int {
 	return len(b.Servings) - 1
 }
 
-// chosen is the index of a run's row, and whether it was chosen; without a board, of its first.
-func (b *builder) chosen(runID, host, uuid string) (int, bool) {
-	i := slices.IndexFunc(b.Runs, func(r Run) bool { return r.RunID == runID && r.Host == host && (uuid == "" || r.UUID == uuid) })
-	return i, i >= 0
-}
-
 // sumUp reads the tables that tracer summary prints, and leaves what was not chosen out of them.
 func (b *builder) sumUp(ctx context.Context) (err error) {
 	b.Summary, err = analysis.Summarize(ctx, b.from, []analysis.Key{analysis.KeyGPU, analysis.KeyLLM, analysis.KeyWorkload, analysis.KeySize})
@@ -149,29 +142,25 @@ func (b *builder) sumUp(ctx context.Context) (err error) {
 	b.Summary.Sizes = slices.DeleteFunc(b.Summary.Sizes, func(l analysis.SizeLine) bool {
 		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.Served == l.GPU && r.LLM == l.LLM })
 	})
-	return b.ask(ctx, &b.there, "readings")
+	return nil
 }
 
-// bins is about how many bins the distribution of power has, over the range of the strongest board.
-const bins = 500
+// bins is about how many bins of the distribution of power are drawn, over the range of the strongest board.
+const bins = 100
 
 func (b *builder) readPowers(ctx context.Context) error {
-	most := 0.0
-	for _, s := range b.there {
-		if s.MaxW != nil {
-			most = max(most, *s.MaxW)
-		}
-	}
-	b.BinW = roundStep(most / bins)
+	most := 0
 	var all []Power
-	if err := b.ask(ctx, &all, "distribution", sql.Named("width", b.BinW)); err != nil {
+	if err := b.ask(ctx, &all, "distribution"); err != nil {
 		return err
 	}
 	for _, p := range all {
-		if slices.ContainsFunc(b.Runs, func(r Run) bool { return r.UUID == p.UUID && r.LLM == p.LLM }) {
+		if slices.ContainsFunc(b.Runs, func(r Run) bool { return r.GPU == p.GPU && r.LLM == p.LLM }) {
 			b.Powers = append(b.Powers, p)
+			most = max(most, p.W)
 		}
 	}
+	b.BinW = int(roundStep(float64(most) / bins))
 	return nil
 }
 

@@ -9,13 +9,14 @@ type Model struct {
 	Filter    Filter     `json:"filter"`
 	Simulated bool       `json:"simulated"` // some of the runs are
 	Servings  []Serving  `json:"servings"`
-	Runs      []Run      `json:"runs"`
-	BinW      float64    `json:"bin_w"` // width of a bin of Powers
+	Runs      []Run      `json:"-"`
+	Labels    []RunLabel `json:"runs"`
+	BinW      int        `json:"bin_w"` // width of a bin of Powers as drawn
 	Powers    []Power    `json:"powers"`
 	Sizes     []Size     `json:"sizes"`
 	Energies  []Energy   `json:"energies"`
 	Timelines []Timeline `json:"timelines"`
-	Undrawn   int        `json:"undrawn"` // runs and boards that have no timeline, for want of room
+	Undrawn   int        `json:"-"` // runs and boards that have no timeline, for want of room
 	CloseUps  []CloseUp  `json:"closeups"`
 
 	Summary *analysis.Summary `json:"-"` // the tables'
@@ -70,6 +71,8 @@ type Run struct {
 	CallShare       float64  `json:"call_share"`
 	PeriodChanges   *int64   `json:"period_changes"`
 	Lost            bool     `json:"board_lost"`
+	Gaps            *string  `json:"gaps"`
+	WithoutPower    *int64   `json:"readings_without_power"`
 	ClockStep       float64  `json:"clock_step_s"`
 	PrefillJ        *float64 `json:"prefill_energy_j"`
 	DecodeJ         *float64 `json:"decode_energy_j"`
@@ -93,6 +96,16 @@ type Run struct {
 	RequestsAgainst []Reason `json:"reasons"`
 }
 
+// RunLabel is what the figures need of a run and board.
+type RunLabel struct {
+	RunID    string  `json:"run_id"`
+	GPU      string  `json:"gpu_name"`
+	LLM      string  `json:"llm_name"`
+	Label    string  `json:"label"`
+	Serving  int     `json:"serving"`
+	Duration float64 `json:"duration_s"`
+}
+
 // Reason is how many requests of a run bear one reason code.
 type Reason struct {
 	RunID    string `json:"run_id"`
@@ -101,22 +114,12 @@ type Reason struct {
 	Requests int64  `json:"requests"`
 }
 
-// readings is how much there is of a run and board.
-type readings struct {
-	RunID    string   `json:"run_id"`
-	Host     string   `json:"host"`
-	UUID     string   `json:"gpu_uuid"`
-	Readings int64    `json:"readings"`
-	Updates  int64    `json:"updates"`
-	MaxW     *float64 `json:"max_w"`
-}
-
-// Power is how many new values of a board's power sensor fell into a bin during a stage.
+// Power is how many new values of the power sensors of one kind of board lay between two watts during a stage.
 type Power struct {
-	UUID    string `json:"gpu_uuid"`
+	GPU     string `json:"gpu_name"`
 	LLM     string `json:"llm_name"`
 	Stage   string `json:"stage"`
-	Bin     int    `json:"bin"`
+	W       int    `json:"w"` // the lower
 	Updates int64  `json:"updates"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"image"
 	"io"
@@ -29,7 +30,7 @@ func selector(figure string) string {
 
 // invented is a model of several boards, each read so often, at the first of which the sensor never sees a short prefill.
 func invented(boards, points int, llm string) *Model {
-	m := &Model{Dataset: "invented", Tracer: "test", Simulated: true, BinW: 1, Summary: &analysis.Summary{}}
+	m := &Model{Dataset: "invented", Tracer: "test", Simulated: true, BinW: 5, Summary: &analysis.Summary{}}
 	for i := range boards {
 		name, uuid, run := fmt.Sprintf("sim-board-%d", i), fmt.Sprintf("GPU-%d", i), fmt.Sprintf("run-%d", i)
 		m.Servings = append(m.Servings, Serving{Label: name, LLM: llm, Colour: i})
@@ -54,7 +55,7 @@ func invented(boards, points int, llm string) *Model {
 		m.Timelines = append(m.Timelines, line)
 		for _, stage := range []string{"idle", "prefill", "decode"} {
 			for bin := range 30 {
-				m.Powers = append(m.Powers, Power{UUID: uuid, LLM: llm, Stage: stage, Bin: 60*i + 100 + bin, Updates: int64(bin)})
+				m.Powers = append(m.Powers, Power{GPU: name, LLM: llm, Stage: stage, W: 60*i + 100 + bin, Updates: int64(bin)})
 			}
 		}
 		for k, size := range []int32{10, 100, 1000} {
@@ -204,7 +205,7 @@ func TestFiguresAreSavedWithTheirNumbers(t *testing.T) {
 		marks := 0
 		for d := xml.NewDecoder(strings.NewReader(drawing)); ; {
 			token, err := d.Token()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

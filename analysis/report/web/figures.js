@@ -57,12 +57,12 @@ function sign(g, { mark, stroke = "currentColor", fill, dash, box, bar, opacity 
 const empty = (width, text) =>
   Plot.plot({ style: FONT, width, height: 60, axis: null, marks: [Plot.text([text], { frameAnchor: "middle", fill: "currentColor", fontSize: 13 })] });
 
-// powers is how the sensor's new values are distributed, a row a stage, a column a board.
+// powers is how the sensor's new values are distributed, a row a stage, a column a kind of board.
 function powers(width) {
   if (!model.powers.length) return empty(width, "no values of instant power");
-  const boards = [...new Map(model.runs.map((r) => [`${r.gpu_uuid} ${r.llm_name}`, r])).values()];
+  const boards = [...new Map(model.runs.map((r) => [`${r.gpu_name} ${r.llm_name}`, r])).values()];
   const stages = STAGES.filter((s) => model.powers.some((p) => p.stage === s));
-  const label = (run) => (llms.length > 1 ? `${run.label} · ${run.llm_name}` : run.label);
+  const label = (run) => (llms.length > 1 ? `${run.gpu_name} · ${run.llm_name}` : run.gpu_name);
   const curves = boards.flatMap((run) => stages.map((stage) => distribution(run, stage))).filter((c) => c.n > 0);
   const narrow = width < NARROW;
   const facets = narrow ? { fy: (d) => `${label(d.run)}\n${d.stage}` } : { fx: (d) => label(d.run), fy: "stage" };
@@ -85,18 +85,16 @@ function powers(width) {
   });
 }
 
-const COARSER = 5; // bins of the model in one that is drawn
-
 function distribution(run, stage) {
-  const mine = model.powers.filter((p) => p.gpu_uuid === run.gpu_uuid && p.llm_name === run.llm_name && p.stage === stage);
+  const mine = model.powers.filter((p) => p.gpu_name === run.gpu_name && p.llm_name === run.llm_name && p.stage === stage);
   const n = d3.sum(mine, (p) => p.updates);
   let below = 0;
-  const middle = d3.sort(mine, (p) => p.bin).find((p) => (below += p.updates) >= n / 2);
-  const counts = d3.rollup(mine, (v) => d3.sum(v, (p) => p.updates), (p) => Math.floor(p.bin / COARSER));
+  const middle = d3.sort(mine, (p) => p.w).find((p) => (below += p.updates) >= n / 2);
+  const counts = d3.rollup(mine, (v) => d3.sum(v, (p) => p.updates), (p) => Math.floor(p.w / model.bin_w));
   const fullest = d3.max(counts.values());
   const [first, last] = d3.extent(counts.keys());
-  const bins = n ? d3.range(first - 1, last + 2).map((bin) => ({ w: bin * COARSER * model.bin_w, height: (counts.get(bin) ?? 0) / fullest })) : [];
-  return { run, stage, n, bins, median: middle ? (middle.bin + 0.5) * model.bin_w : null };
+  const bins = n ? d3.range(first - 1, last + 2).map((bin) => ({ w: bin * model.bin_w, height: (counts.get(bin) ?? 0) / fullest })) : [];
+  return { run, stage, n, bins, median: middle ? middle.w + 0.5 : null };
 }
 
 // curves draws a quantity against another, logarithmically: a line a board, with intervals; hollow marks where the sensor
