@@ -91,8 +91,8 @@ type cardSensor struct {
 	PlannedS      *float64 `json:"period_planned_s"`
 	ReadingsPerS  *float64 `json:"readings_per_s"`
 	Readings      int64    `json:"readings"`
-	Dropped       int64    `json:"readings_dropped"`
-	Missed        int64    `json:"ticks_missed"`
+	Dropped       *int64   `json:"readings_dropped"` // nil where all runs were recovered
+	Missed        *int64   `json:"ticks_missed"`
 	Lost          int      `json:"boards_lost"`
 	MIG           int      `json:"boards_mig"`
 	Shared        int      `json:"boards_shared"`
@@ -226,7 +226,9 @@ func (c *Card) Limits() (limits []string) {
 		say(s.Lost, "%s stopped answering in %d of its runs.", gpu, s.Lost)
 		say(s.MIG, "%s was cut into MIG instances in %d of its runs: power and energy are the whole board's.", gpu, s.MIG)
 		say(s.Shared, "%s was shared with other machines in %d of its runs.", gpu, s.Shared)
-		say(int(s.Dropped+s.Missed), "%s: %d readings dropped and %d slots missed, of %d readings.", gpu, s.Dropped, s.Missed, s.Readings)
+		if s.Dropped != nil && s.Missed != nil {
+			say(int(*s.Dropped+*s.Missed), "%s: %d readings dropped and %d slots missed, of %d readings.", gpu, *s.Dropped, *s.Missed, s.Readings)
+		}
 		say(s.Invalid, "%s: energies of %d runs are not to be trusted; `invalid_reasons` in `runs` says why.", gpu, s.Invalid)
 		say(s.Runs-s.Overhead, "%s: what sampling cost the requests was not measured in %d of %d runs.", gpu, s.Runs-s.Overhead, s.Runs)
 	}

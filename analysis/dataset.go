@@ -47,6 +47,15 @@ func (d Dataset) Files(table, runID string) ([]string, error) {
 	return files, nil
 }
 
+// again reads once more where a file is gone that was listed before: a compaction has put another in its place.
+func again[T any](read func() (T, error)) (T, error) {
+	got, err := read()
+	if errors.Is(err, fs.ErrNotExist) {
+		got, err = read()
+	}
+	return got, err
+}
+
 // errNoColumn is a file from before the column was added.
 var errNoColumn = errors.New("it has no column")
 

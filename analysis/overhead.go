@@ -160,6 +160,10 @@ func student975(degrees int) float64 {
 
 // Overhead reads back what one run of tracer overhead found.
 func (d Dataset) Overhead(runID string) ([]OverheadLine, error) {
+	return again(func() ([]OverheadLine, error) { return d.overhead(runID) })
+}
+
+func (d Dataset) overhead(runID string) ([]OverheadLine, error) {
 	files, err := d.Files(schema.Requests.Name, runID)
 	if err != nil {
 		return nil, err

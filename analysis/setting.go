@@ -24,7 +24,11 @@ const nearPeriod = 0.1
 
 // LatestOverhead is the newest result in the dataset that was measured in a setting; its RunID is empty where there is
 // none.
-func (d Dataset) LatestOverhead(in Setting) (latest schema.Overhead, err error) {
+func (d Dataset) LatestOverhead(in Setting) (schema.Overhead, error) {
+	return again(func() (schema.Overhead, error) { return d.latestOverhead(in) })
+}
+
+func (d Dataset) latestOverhead(in Setting) (latest schema.Overhead, err error) {
 	files, err := d.Files(schema.Runs.Name, "*")
 	if err != nil {
 		return latest, err

@@ -55,8 +55,8 @@ type RunLine struct {
 	Start     time.Time     `json:"start_timestamp"`
 	End       time.Time     `json:"end_timestamp"`
 	Readings  int64         `json:"readings"`
-	Dropped   int64         `json:"readings_dropped"`
-	Missed    int64         `json:"ticks_missed"`
+	Dropped   *int64        `json:"readings_dropped"` // nil, as all that the sampler tells at its end, where the run was recovered
+	Missed    *int64        `json:"ticks_missed"`
 	GainError float64       `json:"sensor_gain_error"`
 }
 
@@ -111,7 +111,11 @@ type SizeLine struct {
 }
 
 // Summarize reads one run back, board by board.
-func (d Dataset) Summarize(ctx context.Context, runID string) (s *Summary, err error) {
+func (d Dataset) Summarize(ctx context.Context, runID string) (*Summary, error) {
+	return again(func() (*Summary, error) { return d.summarize(ctx, runID) })
+}
+
+func (d Dataset) summarize(ctx context.Context, runID string) (s *Summary, err error) {
 	open, err := query.Open(ctx, d.Dir, runID)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,21 @@ type conduct struct {
 	baseline load
 	still    stillness
 	stuck    []schema.Gap // stretches in which the power sensor stood still while the board's work changed
+	holes    holes
+}
+
+// holes are where a board has no readings for too long. A run that came to its end has better: its sampler's own gaps.
+type holes struct {
+	lastNS int64 // the last reading; before the first, the start of the run
+	gaps   []schema.Gap
+}
+
+// until ends the time since the last reading; the plan was to read the board every so often.
+func (h *holes) until(ns int64, period time.Duration) {
+	if ns-h.lastNS > int64(schema.LongestSilence(period)) {
+		h.gaps = append(h.gaps, schema.Gap{FromNS: h.lastNS, ToNS: ns, Why: schema.GapUnknown})
+	}
+	h.lastNS = ns
 }
 
 // throttling is a reading of the clocks' event reasons.

@@ -147,6 +147,7 @@ func (p *Pipeline) derive(workers int) {
 	}
 	for i := range p.Boards {
 		p.power = append(p.power, energy.NewUpdates(p.Boards[i].Power.Period))
+		p.conducts[i].holes.lastNS = p.Run.Start.MonotonicNS
 	}
 }
 
@@ -203,6 +204,7 @@ func (p *Pipeline) file(r *schema.Reading) error {
 	}
 	p.counters[r.Board].add(r)
 	p.conducts[r.Board].add(r, &p.Boards[r.Board], !p.requested)
+	p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod)
 	key := partition{r.Board, l.stage}
 	out := p.parts[key]
 	if out == nil {

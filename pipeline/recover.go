@@ -4,8 +4,10 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline/journal"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
@@ -78,6 +80,7 @@ type ending struct {
 	at       int64             // in the journal
 	sampling []schema.Sampling // nil where the run broke off
 	look     journal.Look      // the last
+	steps    []schema.ClockStep
 	damage   *journal.DamageError
 }
 
@@ -121,10 +124,24 @@ func (p *Pipeline) follow(events *journal.Replay, end *ending) error {
 	case e.End != nil:
 		*p.Run, end.sampling = e.End.Run, e.End.Sampling
 	default:
-		end.look = e.Look
+		end.looked(e.Look, p.Run.Start)
 		return p.label(events.At(), p.horizon(e.Look.NS))
 	}
 	return nil
+}
+
+// looked takes a look of the pipeline's at the clocks, which shows what the wall clock did since the last. A suspended
+// machine cannot be told from a step there.
+func (e *ending) looked(at journal.Look, start clock.Pair) {
+	last := e.look.Clock
+	if e.look.NS == 0 {
+		last = start
+	}
+	passed := at.Clock.MonotonicNS - last.MonotonicNS
+	if step := time.Duration(at.Clock.WallNS - last.WallNS - passed); step.Abs() > schema.LeastClockStep {
+		e.steps = append(e.steps, schema.ClockStep{FromNS: last.MonotonicNS, ToNS: at.Clock.MonotonicNS, Step: step})
+	}
+	e.look = at
 }
 
 // brokenOff fills in what is known of a run that could not say how it ended, and counts the readings that nobody can label.
@@ -134,6 +151,7 @@ func (p *Pipeline) brokenOff(end ending) (sampling []schema.Sampling, unlabelled
 		for _, r := range p.batch[p.next:] {
 			left[r.Board]++
 			unlabelled++
+			p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod)
 		}
 		p.next = 0
 		if p.batch, err = p.rows.Next(end.at, p.batch); err != nil {
@@ -156,8 +174,14 @@ func (p *Pipeline) brokenOff(end ending) (sampling []schema.Sampling, unlabelled
 		}
 	}
 	took := time.Duration(run.End.MonotonicNS - run.Start.MonotonicNS).Seconds()
+	blocks := slices.ContainsFunc(p.requests, func(r schema.Request) bool { return r.Overhead.Round.OK }) // of tracer overhead, some without readings
 	for i, s := range p.Planned {
 		s.Unknown, s.Readings, s.Unlabelled = true, p.labelled[i]+left[i], left[i]
+		s.ClockSteps = end.steps
+		if holes := &p.conducts[i].holes; !blocks {
+			holes.until(run.End.MonotonicNS, s.PowerPeriod)
+			s.Gaps = holes.gaps
+		}
 		if took > 0 {
 			s.AchievedHz = float64(s.Readings) / took
 		}

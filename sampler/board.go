@@ -88,13 +88,6 @@ func (b *boardState) because(why string) {
 	}
 }
 
-// A board without a row for so long, and for so many of its periods, has a gap: ten updates of the usual power sensor.
-// What is shorter shows in the number of missed slots.
-const (
-	shortestGap     = time.Second
-	shortestPeriods = 5
-)
-
 // row ends the gap since the last row, where there is one.
 func (b *boardState) row(midNS int64) {
 	if gap, ok := b.gapUntil(midNS); ok {
@@ -107,7 +100,7 @@ func (b *boardState) row(midNS int64) {
 func (b *boardState) gapUntil(ns int64) (schema.Gap, bool) {
 	why := b.why
 	if why == "" {
-		if ns-b.rowNS <= max(int64(shortestGap), shortestPeriods*b.periodNS.Load()) {
+		if ns-b.rowNS <= int64(schema.LongestSilence(time.Duration(b.periodNS.Load()))) {
 			return schema.Gap{}, false
 		}
 		why = schema.GapStalled

@@ -10,9 +10,8 @@ import (
 const (
 	// clockEvery bounds what looking at the host's clocks costs: about 0.5 µs each time.
 	clockEvery = 10 * time.Millisecond
-	// clockBound is the smallest step and the shortest sleep that is told. NTP's slewing moves CLOCK_MONOTONIC too, so that
-	// between the two clocks only steps show; this is ten times what a look may be off by.
-	clockBound = 10 * time.Millisecond
+	// clockBound is the smallest step and the shortest sleep that is told.
+	clockBound = schema.LeastClockStep
 	// clockWithin is how long a look may take: the thread may lose its core between two clocks.
 	clockWithin = time.Millisecond
 )

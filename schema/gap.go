@@ -25,7 +25,16 @@ const (
 	GapSuspend  = "suspend"  // the machine slept
 	GapStalled  = "stalled"  // the sampler did not get to it: a slow call to another board, or the process was stopped
 	GapDropped  = "dropped"  // its readings found no room in the ring
+	GapUnknown  = "unknown"  // the run broke off before its sampler could say; the readings themselves show the gap
 )
+
+// LongestSilence is how long a board that is read every so often may be without a row before that is a gap: ten updates of
+// the usual power sensor, and five readings. What is shorter shows in the number of missed slots.
+func LongestSilence(period time.Duration) time.Duration { return max(time.Second, 5*period) }
+
+// LeastClockStep is the smallest step of the wall clock that is told. NTP's slewing moves CLOCK_MONOTONIC too, so that
+// between the two clocks only steps show; this is ten times what a look at them may be off by.
+const LeastClockStep = 10 * time.Millisecond
 
 // String is the gap as it stands in the runs table.
 func (g Gap) String() string {
@@ -61,6 +70,14 @@ func ParseClockStep(text string) (c ClockStep, err error) {
 	step := 0.0
 	err = parsePairs(text, map[string]any{"from_monotonic_ns": &c.FromNS, "to_monotonic_ns": &c.ToNS, "step_s": &step})
 	c.Step = time.Duration(step * 1e9).Round(time.Microsecond)
+	return c, err
+}
+
+// ParsePeriodChange reads a change of the period as String wrote it.
+func ParsePeriodChange(text string) (c PeriodChange, err error) {
+	var from, to float64
+	err = parsePairs(text, map[string]any{"monotonic_ns": &c.AtNS, "from_s": &from, "to_s": &to, "call_share": &c.Share})
+	c.From, c.To = time.Duration(from*1e9).Round(time.Microsecond), time.Duration(to*1e9).Round(time.Microsecond)
 	return c, err
 }
 

@@ -11,7 +11,7 @@ func TestGapsAndStepsComeBackFromTheirText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := Gap{
 			FromNS: rapid.Int64().Draw(t, "from"), ToNS: rapid.Int64().Draw(t, "to"),
-			Why:   rapid.SampledFrom([]string{GapLost, GapReset, GapHang, GapReopened, GapSuspend, GapStalled, GapDropped}).Draw(t, "why"),
+			Why:   rapid.SampledFrom([]string{GapLost, GapReset, GapHang, GapReopened, GapSuspend, GapStalled, GapDropped, GapUnknown}).Draw(t, "why"),
 			Slept: time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "slept")) * time.Millisecond,
 		}
 		if back, err := ParseGap(g.String()); err != nil || back != g {
@@ -20,6 +20,10 @@ func TestGapsAndStepsComeBackFromTheirText(t *testing.T) {
 		c := ClockStep{FromNS: g.FromNS, ToNS: g.ToNS, Step: time.Duration(rapid.Int64Range(-1e12, 1e12).Draw(t, "step")) * time.Microsecond}
 		if back, err := ParseClockStep(c.String()); err != nil || back != c {
 			t.Fatalf("%v came back as %v, %v", c, back, err)
+		}
+		p := PeriodChange{AtNS: g.FromNS, From: 20 * time.Millisecond, To: time.Duration(rapid.Int64Range(1, 1e6).Draw(t, "to, µs")) * time.Microsecond, Share: 0.0625}
+		if back, err := ParsePeriodChange(p.String()); err != nil || back != p {
+			t.Fatalf("%v came back as %v, %v", p, back, err)
 		}
 	})
 	for _, text := range []string{"from_monotonic_ns=x", "until=1", "from_monotonic_ns", "slept_s=long"} {

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,10 +29,17 @@ const memoryMiB = 1280
 // ErrNoDataset says that a folder is not there, or holds none of the tables.
 var ErrNoDataset = errors.New("no dataset")
 
-// SQLError is what DuckDB has against a query, in its words.
-type SQLError struct{ Message string }
+// SQLError is what DuckDB has against a query, in its words. It is fs.ErrNotExist where a file is gone that was there when
+// the dataset was opened: a compaction has put another in its place, and opening the dataset anew finds that.
+type SQLError struct {
+	Message string
+	gone    bool
+}
 
 func (e *SQLError) Error() string { return e.Message }
+
+// Is says whether a file was gone.
+func (e *SQLError) Is(target error) bool { return e.gone && target == fs.ErrNotExist }
 
 // Dataset is an open dataset.
 type Dataset struct {
@@ -78,6 +86,9 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 	for _, statement := range append(found.views(runs), confine(root, spill)...) {
 		if _, err := d.db.ExecContext(ctx, statement); err != nil {
 			reason, _, _ := strings.Cut(err.Error(), "\n") // the lines below it show the statement
+			if gone(err) {
+				return nil, errors.Join(fmt.Errorf("opening dataset %s: %w: %s", dir, fs.ErrNotExist, reason), d.Close())
+			}
 			return nil, errors.Join(fmt.Errorf("opening dataset %s: %s", dir, reason), d.Close())
 		}
 	}
@@ -142,11 +153,11 @@ func (d *Dataset) Check(ctx context.Context, query string) error {
 	}
 	switch {
 	case tree.Type == "parser":
-		return &SQLError{tree.Message}
+		return &SQLError{Message: tree.Message}
 	case tree.Error:
-		return &SQLError{"a dataset is only read: give a SELECT, DESCRIBE, SUMMARIZE or SHOW"}
+		return &SQLError{Message: "a dataset is only read: give a SELECT, DESCRIBE, SUMMARIZE or SHOW"}
 	case len(tree.Statements) != 1:
-		return &SQLError{fmt.Sprintf("give one statement: there are %d", len(tree.Statements))}
+		return &SQLError{Message: fmt.Sprintf("give one statement: there are %d", len(tree.Statements))}
 	}
 	prepared, err := d.db.PreparexContext(ctx, query)
 	if err != nil {
@@ -158,9 +169,16 @@ func (d *Dataset) Check(ctx context.Context, query string) error {
 // said tells DuckDB's complaints from other failures.
 func said(err error) error {
 	if complaint, ok := errors.AsType[*duckdb.Error](err); ok && complaint.Type != duckdb.ErrorTypeInterrupt {
-		return &SQLError{complaint.Msg}
+		return &SQLError{complaint.Msg, gone(err)}
 	}
 	return err
+}
+
+// gone says whether DuckDB misses a file, which it tells in two ways: before it opened it once, and after that.
+func gone(err error) bool {
+	complaint, ok := errors.AsType[*duckdb.Error](err)
+	return ok && complaint.Type == duckdb.ErrorTypeIO &&
+		(strings.Contains(complaint.Msg, "No such file or directory") || strings.Contains(complaint.Msg, "No files found that match"))
 }
 
 // quote is a string as SQL writes it.

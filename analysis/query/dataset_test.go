@@ -3,6 +3,7 @@ package query
 import (
 	"database/sql"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -263,4 +264,27 @@ func duckdbDirect(t *testing.T) *sql.DB {
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	return db
+}
+
+// A compaction may take files away that a dataset was opened with; whoever reads is told, and may open it anew.
+func TestAFileThatIsGoneIsToldApart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "ds")
+	writeRun(t, dir, "one")
+	d := open(t, dir)
+	files, err := filepath.Glob(filepath.Join(dir, "samples/*/*/*/one-*.parquet"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	if err := os.Rename(files[0], files[0]+".away"); err != nil {
+		t.Fatal(err)
+	}
+	var rows []struct {
+		N int `json:"n"`
+	}
+	if err := d.Select(t.Context(), &rows, "SELECT count(power_instant_w) AS n FROM samples"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v, which is no fs.ErrNotExist", err)
+	}
+	if err := d.Select(t.Context(), &rows, "SELECT nothing AS n FROM runs"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v for a column that there is not", err)
+	}
 }

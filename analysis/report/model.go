@@ -60,17 +60,17 @@ type Run struct {
 	Planned         float64  `json:"period_planned_s"`
 	PerSecond       float64  `json:"readings_per_s"`
 	Readings        int64    `json:"readings"`
-	Dropped         int64    `json:"readings_dropped"`
-	Missed          int64    `json:"ticks_missed"`
+	Dropped         *int64   `json:"readings_dropped"` // nil, as all that the sampler tells at its end, where the run was recovered
+	Missed          *int64   `json:"ticks_missed"`
 	SensorPeriod    *float64 `json:"sensor_period_s"`
 	SensorWindow    *float64 `json:"sensor_window_s"`
 	Provenance      string   `json:"sensor_provenance"`
 	IsAverage       bool     `json:"sensor_is_average"`
 	GainError       float64  `json:"sensor_gain_error"`
 	Scope           *string  `json:"power_scope"`
-	CallShare       float64  `json:"call_share"`
+	CallShare       *float64 `json:"call_share"`
 	PeriodChanges   *int64   `json:"period_changes"`
-	Lost            bool     `json:"board_lost"`
+	Lost            *bool    `json:"board_lost"`
 	Gaps            *string  `json:"gaps"`
 	WithoutPower    *int64   `json:"readings_without_power"`
 	ClockStep       float64  `json:"clock_step_s"`

@@ -16,11 +16,11 @@ func (m *Model) Against() []Objection {
 		}
 		object(r.Status != "complete", "the run is %s", r.Status)
 		object(deref(r.InvalidReasons) != "", "its energies: %s", deref(r.InvalidReasons))
-		object(r.Lost, "the board stopped answering during the run")
+		object(deref(r.Lost), "the board stopped answering during the run")
 		object(deref(r.Gaps) != "", "no rows: %s", deref(r.Gaps))
 		object(deref(r.WithoutPower) > 0, "%d readings without power", deref(r.WithoutPower))
-		object(r.Missed > 0, "%d slots of the plan without a reading", r.Missed)
-		object(r.Dropped > 0, "%d readings were lost to a full ring", r.Dropped)
+		object(deref(r.Missed) > 0, "%d slots of the plan without a reading", deref(r.Missed))
+		object(deref(r.Dropped) > 0, "%d readings were lost to a full ring", deref(r.Dropped))
 		object(r.ClockStep > 0.001 || r.ClockStep < -0.001, "the wall clock moved by %+.3f s against the monotonic clock", r.ClockStep)
 		object(r.PeriodChanges != nil && *r.PeriodChanges > 0, "the governor changed the rhythm of readings %d times", deref(r.PeriodChanges))
 		if i > 0 && m.Runs[i-1].RunID == r.RunID && m.Runs[i-1].Host == r.Host {

@@ -22,6 +22,7 @@ import (
 var sampleColumns = []string{
 	"monotonic_ns", "run_id", "host", "gpu_uuid", "inference_stage", "workload", "prompt_id", "request_id", "input_tokens",
 	"output_tokens_requested", "concurrent_requests", "warmup", "power_instant_w", "energy_total_j",
+	"gpu_utilization_pct", "throttle_reasons",
 }
 
 // lane is a section being read: the rows of one board of one run in one file, in the order of time.
@@ -40,7 +41,8 @@ type sampleArrays struct {
 	n                                                    int
 	ns                                                   *array.Int64
 	run, host, uuid, stage, workload, promptID, requests *array.String
-	input, requested, concurrent                         *array.Int32
+	input, requested, concurrent, utilisation            *array.Int32
+	throttle                                             *array.Int64
 	warmup                                               *array.Boolean
 	power                                                *array.Float32
 	counter                                              *array.Float64
@@ -54,6 +56,7 @@ func (s *sampleArrays) take(r arrow.Record) {
 		workload: str("workload"), promptID: str("prompt_id"), requests: str("request_id"), input: i32("input_tokens"), requested: i32("output_tokens_requested"),
 		concurrent: i32("concurrent_requests"), warmup: column[*array.Boolean](r, "warmup"),
 		power: column[*array.Float32](r, "power_instant_w"), counter: column[*array.Float64](r, "energy_total_j"),
+		utilisation: i32("gpu_utilization_pct"), throttle: column[*array.Int64](r, "throttle_reasons"),
 	}
 }
 
@@ -147,6 +150,7 @@ type board struct {
 	labels labels
 	lastNS int64
 	power  power
+	conduct
 }
 
 // checkBoard holds a board's rows against one another and against the requests.
@@ -157,6 +161,8 @@ func (c *check) checkBoard(ctx context.Context, r *run, uuid string, sections []
 	if len(r.requests) > 0 {
 		b.power.baselineNS = r.requests[0].start
 	}
+	b.held = held{requests: r.requests, reasons: make([]schema.Opt[int64], len(r.requests))}
+	b.idle.untilNS, b.gaps, b.still = b.power.baselineNS, r.gapsOf(uuid), r.stillOf(uuid)
 	rows := int64(0)
 	err := merged(ctx, c.root, r.name, uuid, sections, func(l *lane) {
 		if b.path != l.file {
@@ -176,12 +182,13 @@ func (c *check) checkBoard(ctx context.Context, r *run, uuid string, sections []
 			c.spoil(*f)
 		}
 	}
+	b.still.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r.seen == nil {
 		r.seen = map[string]seen{}
 	}
-	r.seen[uuid] = seen{rows: rows, power: b.power}
+	r.seen[uuid] = seen{rows: rows, power: b.power, held: b.held.end(), foreign: b.idle.foreign(), stuck: b.still.stuck}
 	return nil
 }
 
@@ -193,6 +200,15 @@ func (b *board) judge(l *lane) {
 	b.lastNS = l.ns
 	a, i := &l.rows, l.i
 	b.power.add(l.ns, optional(a.power, i), optional(a.counter, i))
+	b.held.add(l.ns, optional(a.throttle, i))
+	b.idle.add(l.ns, optional(a.utilisation, i))
+	b.still.add(l.ns, optional(a.power, i), optional(a.utilisation, i), optional(a.counter, i))
+	switch within, silent := b.gaps.add(l.ns); {
+	case within:
+		b.bad("gap", "monotonic_ns %d lies within a gap of its board, by runs", l.ns)
+	case silent:
+		b.bad("silence", "the board has no rows for too long before monotonic_ns %d, and runs says nothing of a gap", l.ns)
+	}
 	want := b.labels.at(l.ns)
 	if want.open {
 		return

@@ -44,10 +44,31 @@ var sound = sync.OnceValues(func() (dir string, err error) {
 	return dir, nil
 })
 
+// troubled is a sound dataset of runs whose boards or host were in trouble.
+var troubled = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "troubled-"); err != nil {
+		return "", err
+	}
+	for i, r := range []rehearsal.Run{
+		{ID: "loaded", Boards: 1, Requests: 4, Busy: true},
+		{ID: "plain", Boards: 1, Requests: 4},
+		{ID: "still", Boards: 1, Requests: 8, Stuck: true},
+		{ID: "troubled", Boards: 2, Requests: 8, Troubles: true},
+	} {
+		r.Period, r.Start = 20*time.Millisecond, time.Duration(i+1)*time.Hour
+		if err := rehearsal.Record(dir, r); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+})
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if made, err := sound(); err == nil {
-		_ = os.RemoveAll(made)
+	for _, dataset := range []func() (string, error){sound, troubled} {
+		if made, err := dataset(); err == nil {
+			_ = os.RemoveAll(made)
+		}
 	}
 	os.Exit(code)
 }
@@ -55,7 +76,12 @@ func TestMain(m *testing.M) {
 // soundCopy gives a copy of the sound dataset.
 func soundCopy(t *testing.T) string {
 	t.Helper()
-	made, err := sound()
+	return copyOf(t, sound)
+}
+
+func copyOf(t *testing.T, dataset func() (string, error)) string {
+	t.Helper()
+	made, err := dataset()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,9 +116,10 @@ func (r *run) codes(b *boardRow) {
 		schema.ReasonClosure:  b.closure.OK && math.Abs(b.closure.V) > closes,
 		schema.ReasonMisfit:   b.misfit.OK && b.misfit.V > misfits,
 		schema.ReasonNoEnergy: !b.misfit.OK,
+		schema.ReasonStuck:    r.seen[b.uuid].stuck,
 	} {
 		if holds != slices.Contains(b.codes, code) {
-			r.bad(b.file, "board %s: its columns and its reason codes disagree about %s", b.uuid, code)
+			r.bad(b.file, "board %s: its columns, its readings and its reason codes disagree about %s", b.uuid, code)
 		}
 	}
 }

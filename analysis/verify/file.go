@@ -272,6 +272,9 @@ func (f *file) of(name string) *run {
 // hand gives what was found to the runs.
 func (f *file) hand() {
 	for _, found := range f.found {
+		if tableOf(f.path) == schema.Prompts.Name { // no run's own; whoever sent it finds it missing
+			found.aside = []string{f.path}
+		}
 		f.spoil(*found)
 	}
 	for name, rows := range f.rowsBy {

@@ -22,7 +22,10 @@ type request struct {
 	errorType            string
 	status               schema.Opt[int32]
 	givenUp              schema.Opt[bool] // absent in older files
-	valid, overlap       bool             // as it says itself
+	valid                bool             // as it says itself, and so
+	shared               []string         // the reason codes that do not follow from its own columns
+	throttle             schema.Opt[int64]
+	block                bool // of tracer overhead
 	prefillJ, decodeJ    schema.Opt[float64]
 }
 
@@ -79,7 +82,8 @@ func (q *requests) judge(r arrow.Record, i int, of *run) request {
 		id: span.RequestID, prompt: str("prompt_id"), workload: str("workload"), size: i32("target_tokens").V, warmup: yes("warmup").V,
 		start: span.StartNS, end: span.EndNS, prefill: span.PrefillStartNS, first: span.FirstTokenNS, last: span.LastTokenNS,
 		input: span.InputTokens, requested: span.OutputTokensRequested, errorType: span.ErrorType, status: i32("http_status"), givenUp: yes("given_up"),
-		valid: yes("valid").V, overlap: slices.Contains(codes, schema.ReasonOverlap),
+		valid: yes("valid").V, shared: slices.DeleteFunc(slices.Clone(codes), func(c string) bool { return slices.Contains(ownCodes, c) }),
+		throttle: i64("throttle_reasons"), block: i32("overhead_round").OK,
 		prefillJ: f64("prefill_energy_j"), decodeJ: f64("decode_energy_j"),
 	}
 	id := row.id

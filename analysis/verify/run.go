@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
@@ -30,12 +31,20 @@ type boardRow struct {
 	misfit                     schema.Opt[float64]
 	valid                      bool
 	codes                      []string
+	unlabelled                 int64
+	period                     time.Duration // the longest that instant power was read at
+	sensorS                    float64
+	gaps                       []schema.Gap
+	steps                      []schema.ClockStep
 }
 
 // seen is what the second pass found of a board.
 type seen struct {
-	rows  int64
-	power power
+	rows    int64
+	power   power
+	held    []schema.Opt[int64] // throttle_reasons by request
+	foreign bool
+	stuck   bool
 }
 
 // run is everything about one run.
@@ -99,6 +108,7 @@ func (c *check) judgeRun(r *run) {
 		r.closes(b)
 	}
 	r.overlaps()
+	r.circumstances()
 	r.charged()
 	c.sent(r)
 	for _, f := range r.late {
@@ -135,8 +145,8 @@ func (r *run) facts(b *boardRow) {
 	if b.valid != (len(b.codes) == 0) {
 		r.bad(b.file, "board %s: valid is %t, with %d reason codes", b.uuid, b.valid, len(b.codes))
 	}
-	if rows := r.seen[b.uuid].rows; rows != b.readings-b.dropped {
-		r.bad(b.file, "board %s: %d readings less %d dropped, but samples has %d rows", b.uuid, b.readings, b.dropped, rows)
+	if rows := r.seen[b.uuid].rows; rows != b.readings-b.dropped-b.unlabelled {
+		r.bad(b.file, "board %s: %d readings less %d dropped and %d unlabelled, but samples has %d rows", b.uuid, b.readings, b.dropped, b.unlabelled, rows)
 	}
 }
 
@@ -200,7 +210,7 @@ func (r *run) overlaps() {
 		q := &r.requests[i]
 		together := q.start < latest || i+1 < len(r.requests) && r.requests[i+1].start < q.end
 		latest = max(latest, q.end)
-		if together != q.overlap {
+		if together != slices.Contains(q.shared, schema.ReasonOverlap) {
 			r.bad(r.at(), "request %s: its reason codes and its neighbours disagree about the reason code %s", q.id, schema.ReasonOverlap)
 			return
 		}

@@ -148,38 +148,52 @@ func (c *check) leftovers() error {
 	if err != nil {
 		return err
 	}
-	for _, in := range []struct{ folder, what, mend string }{
-		{unfinished, "unfinished files of a tracer that is gone", "set them aside: tracer verify --repair"},
-		{journals, "the journal of a run that was not committed", "publish what it holds: tracer recover"},
-	} {
-		entries, err := os.ReadDir(filepath.Join(c.root, in.folder))
+	for _, folder := range []string{unfinished, journals} {
+		entries, err := os.ReadDir(filepath.Join(c.root, folder))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("listing %s: %w", in.folder, err)
+			return fmt.Errorf("listing %s: %w", folder, err)
 		}
 		for _, e := range entries {
-			file := path.Join(in.folder, e.Name())
-			if store.Held(filepath.Join(c.root, file)) || in.folder == unfinished && slices.Contains(writing, e.Name()) {
+			file := path.Join(folder, e.Name())
+			if store.Held(filepath.Join(c.root, file)) || folder == unfinished && slices.Contains(writing, e.Name()) {
 				continue
 			}
 			if _, err := os.Stat(filepath.Join(c.root, file)); errors.Is(err, fs.ErrNotExist) {
 				continue // its writer is done
 			}
-			f := Finding{Severity: Warning, File: file, What: in.what, Mend: in.mend}
-			for _, b := range c.catalog.Broken {
-				if b.Folder == file && b.Swapped {
-					f.What, f.Mend = "a compaction that broke off after its files had taken their place: all rows are there once", "finish it: tracer compact, or tracer verify --repair"
-				} else if b.Folder == file {
-					f.What, f.Mend = "a compaction that broke off before its files had taken their place: all rows are there once", "undo it: tracer compact, or tracer verify --repair"
-				}
-			}
-			if in.folder == unfinished {
-				f.aside = []string{file}
-			}
-			c.find(f)
+			c.find(c.leftover(file))
 		}
 	}
 	return nil
+}
+
+// leftover says what was left. A journal stays where it is: tracer recover looks for it there.
+func (c *check) leftover(file string) Finding {
+	const setAside = "set it aside: tracer verify --repair"
+	f := Finding{Severity: Warning, File: file}
+	run, isJournal := strings.CutSuffix(path.Base(file), ".journal")
+	broken := slices.IndexFunc(c.catalog.Broken, func(b store.Broken) bool { return b.Folder == file })
+	switch {
+	case path.Dir(file) == journals && isJournal && c.catalog.Runs[run] != nil:
+		f.What, f.Mend = "the journal of a run that is published; nothing but its removal is missing", "remove it: tracer recover"
+		return f
+	case path.Dir(file) == journals && isJournal:
+		f.What, f.Mend = "the journal of a run that broke off; it is not published", "publish what it holds: tracer recover"
+		return f
+	case path.Dir(file) == journals && path.Ext(file) == ".new":
+		f.What, f.Mend = "the journal of a run that broke off before it began; it holds nothing", setAside
+	case path.Dir(file) == journals:
+		f.What, f.Mend = "a damaged journal, of which what could be read is published", "look into it, or "+setAside
+	case broken >= 0 && c.catalog.Broken[broken].Swapped:
+		f.What, f.Mend = "a compaction that broke off after its files had taken their place: all rows are there once", "finish it: tracer compact, or tracer verify --repair"
+	case broken >= 0:
+		f.What, f.Mend = "a compaction that broke off before its files had taken their place: all rows are there once", "undo it: tracer compact, or tracer verify --repair"
+	default:
+		f.What, f.Mend = "unfinished files of a tracer that is gone", setAside
+	}
+	f.aside = []string{file}
+	return f
 }

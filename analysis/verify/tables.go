@@ -3,10 +3,12 @@ package verify
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -20,6 +22,14 @@ func number(v schema.Opt[float64]) string {
 		return "NULL"
 	}
 	return strconv.FormatFloat(v.V, 'g', 6, 64)
+}
+
+// mask is a bitmask as it is told.
+func mask(v schema.Opt[int64]) string {
+	if !v.OK {
+		return "NULL"
+	}
+	return fmt.Sprintf("0x%x", v.V)
 }
 
 // near says whether two numbers are the same but for a share.
@@ -47,6 +57,9 @@ func (t *runRows) batch(r arrow.Record) {
 			countedJ: f64("energy_counted_j"), estimatedJ: f64("energy_estimated_j"), closure: f64("energy_closure_pct"), misfit: f64("energy_misfit"),
 			valid: column[*array.Boolean](r, "valid").Value(i), codes: list(column[*array.List](r, "invalid_reasons"), i),
 		}
+		b.sensorS = f64("sensor_period_s").V
+		b.unlabelled, b.period = i64("readings_unlabelled"), seconds(f64("period_planned_s").V)
+		t.befell(&b, r, i)
 		for _, n := range outcomes {
 			b.counts = append(b.counts, i64(n))
 		}
@@ -60,6 +73,29 @@ func (t *runRows) batch(r arrow.Record) {
 		}
 	}
 }
+
+// befell reads what befell a board during a run.
+func (t *runRows) befell(b *boardRow, r arrow.Record, i int) {
+	words := func(name string) []string { return list(column[*array.List](r, name), i) }
+	b.gaps = parsed(t, "gaps", words("gaps"), schema.ParseGap)
+	b.steps = parsed(t, "clock_steps", words("clock_steps"), schema.ParseClockStep)
+	for _, c := range parsed(t, "period_changes", words("period_changes"), schema.ParsePeriodChange) {
+		b.period = max(b.period, c.From, c.To)
+	}
+}
+
+func parsed[T any](t *runRows, column string, words []string, parse func(string) (T, error)) (all []T) {
+	for _, w := range words {
+		one, err := parse(w)
+		if err != nil {
+			t.bad(column, "%s: %v", column, err)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * 1e9) }
 
 // outcomes are the counts of requests in runs.
 var outcomes = []string{"requests", "requests_succeeded", "requests_failed", "requests_interrupted", "requests_invalid"}
@@ -127,9 +163,6 @@ func (t *prompts) end() {
 	name := strings.TrimSuffix(path.Base(t.path), ".parquet")
 	if id := schema.CorpusID(t.all); id != name {
 		t.bad("name", "its contents are the corpus %.12s…, not the one that it is named after", id)
-	}
-	for _, f := range t.found { // whoever sent it finds it missing
-		f.aside = []string{t.path}
 	}
 	if len(t.found) == 0 {
 		t.mu.Lock()

@@ -6,8 +6,9 @@
 // judged by the next. Rows are streamed; memory grows with requests, some 300 bytes each, not with rows.
 //
 // What a label should be is derived here once more, by other code than the pipeline's, and so are overlaps, counts,
-// clocks and energies. Two rules are shared with whoever wrote the data, since they are definitions: the reason codes
-// that follow from a request's own numbers (schema.Span.Reasons), and a corpus's name (schema.CorpusID).
+// clocks, energies and what befell the boards. Shared with whoever wrote the data are definitions: the reason codes that
+// follow from a request's own numbers (schema.Span.Reasons), what it is to be in flight during a gap or a step
+// (schema.Span.Missed and Stepped), and a corpus's name (schema.CorpusID).
 package verify
 
 import (

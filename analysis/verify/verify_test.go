@@ -34,13 +34,15 @@ func TestASoundDatasetHasNoFindings(t *testing.T) {
 	}
 }
 
-// damages are what may befall a dataset, what is said of it, and the runs that repair leaves.
-var damages = []struct {
+type kindOfDamage struct {
 	name string
 	do   func(t *testing.T, dir string)
 	says []string // of one finding each
 	left string
-}{
+}
+
+// damages are what may befall a dataset, what is said of it, and the runs that repair leaves.
+var damages = []kindOfDamage{
 	{"a flipped byte in a page", flip(decodes + "beta-*.parquet"), []string{"contents are not those that were committed"}, "alpha failing overlapping"},
 	{"a truncated file", truncate(decodes + "beta-*.parquet"), []string{"were committed"}, "alpha failing overlapping"},
 	{"a file that is gone", remove(decodes + "beta-*.parquet"), []string{"it is missing, but a manifest names it"}, "alpha failing overlapping"},
@@ -77,7 +79,7 @@ var damages = []struct {
 	{"a row that is there twice", rows(decodes+"beta-*.parquet", func(all []row) []row { return slices.Insert(all, 4, all[3]) }), []string{"does not come after"}, "alpha failing overlapping"},
 	{"another label in the same file", cell(decodes+"beta-*.parquet", 3, "inference_stage", "prefill"), []string{"belongs under stage=prefill"}, "alpha failing overlapping"},
 	{"a row in two stages' files", asIdle(decodes+"beta-*.parquet", 0), []string{"has two rows at monotonic_ns"}, "alpha failing overlapping"},
-	{"a row that is gone", rows(decodes+"beta-*.parquet", func(all []row) []row { return slices.Delete(all, 5, 6) }), []string{"0 dropped, but samples has"}, "alpha failing overlapping"},
+	{"a row that is gone", rows(decodes+"beta-*.parquet", func(all []row) []row { return slices.Delete(all, 5, 6) }), []string{"0 dropped and 0 unlabelled, but samples has"}, "alpha failing overlapping"},
 	{"a timestamp of another clock", rows(decodes+"beta-*.parquet", func(all []row) []row { all[5]["timestamp"] = all[6]["timestamp"]; return all }), []string{"are not of one clock"}, "alpha failing overlapping"},
 
 	{"a request that is gone", rows(requestFiles+"beta-*.parquet", func(all []row) []row { return slices.Delete(all, 2, 3) }), []string{"by the requests the board was in idle"}, "alpha failing overlapping"},
@@ -120,10 +122,14 @@ var damages = []struct {
 }
 
 func TestEveryDamageIsFoundAndSetAsideWithoutLoss(t *testing.T) {
-	for _, d := range damages {
+	damaged(t, sound, damages)
+}
+
+func damaged(t *testing.T, dataset func() (string, error), list []kindOfDamage) {
+	for _, d := range list {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			dir := soundCopy(t)
+			dir := copyOf(t, dataset)
 			d.do(t, dir)
 			before := contents(t, dir)
 			r, err := Dataset(t.Context(), dir)

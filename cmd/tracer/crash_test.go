@@ -81,6 +81,22 @@ func (c *crashed) drive(want map[string]int) {
 	c.Logf("%d runs, killed %v", runs, c.killed)
 	judge()
 	c.checkFiles()
+	c.verify()
+}
+
+// verify has tracer verify what came of it all: some were killed before they had begun, and what they left is set aside.
+func (c *crashed) verify() {
+	for _, flag := range []string{"--json", "--repair", "--strict"} {
+		out, err := exec.Command(program(c.T), "verify", flag, c.dir).CombinedOutput()
+		if err != nil || strings.Contains(string(out), "error: ") {
+			c.Errorf("tracer verify %s: %v\n%s", flag, err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.HasPrefix(line, "set aside: ") && !strings.HasPrefix(line, "set aside: _tracer/tmp/corpus-") && !strings.HasSuffix(line, ".new\n") {
+				c.Errorf("tracer verify %s: %s", flag, line)
+			}
+		}
+	}
 }
 
 // untilComplete starts a run, kills it and goes on with it, over and over, until it is complete.

@@ -27,6 +27,7 @@ const (
 var hostFaults = []fault{
 	{"SIGKILL at any instant", "the crash harness: 200 kills of runs, commits and recoveries", "collect --resume comes to the requests of an undisturbed run, each once; DuckDB, which reads all the while, never sees a torn file", killedAtAnyInstant},
 	{"killed, then resumed", byKernel, "the run is recovered, says what is lost, and goes on under the options it was started with", killedThenResumed},
+	{"killed while its files are published", byStrace, "verify warns, and --repair leaves everything where it is; tracer recover goes on with the publication", killedWhilePublishing},
 	{"SIGINT or SIGTERM", byKernel, "the run is committed; exit 130; it can be resumed", stoppedBySignal},
 	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most", abortedBySignal},
 	{"disk full while collecting", byTmpfs, "the run stops and is committed with the room that was set aside; exit 3", diskFull},

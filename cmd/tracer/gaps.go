@@ -1,9 +1,18 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"time"
 
-// tellFaults says where boards have no rows, and what else their numbers lack.
+	"github.com/llm-tracer/tracer/sampler"
+)
+
+// tellFaults says where boards have no rows, and what else their numbers lack. Of a run that could not go on recording
+// only runs tells.
 func (t *trace) tellFaults() {
+	if len(t.sampling) == 0 {
+		return
+	}
 	const most = 5
 	since := func(ns int64) float64 { return float64(ns-t.record.Start.MonotonicNS) / 1e9 }
 	for i, b := range t.boards.facts() {
@@ -25,4 +34,22 @@ func (t *trace) tellFaults() {
 	for _, c := range t.sampling[0].ClockSteps {
 		fmt.Fprintf(t.out, "the wall clock stepped by %+.3f s at %.1f s; timestamps go on by the clock as it was\n", c.Step.Seconds(), since(c.ToNS))
 	}
+}
+
+// judgeBoard tells what a board failed at. A sensor that never answered is a property of the board, and one that failed
+// now and then a property of sensors: these are said, the rest makes the data partial.
+func (t *trace) judgeBoard(b sampler.BoardStats) {
+	if b.Losses == 0 && b.PowerAbsent == 0 {
+		return
+	}
+	what := fmt.Sprintf("board %s: stopped answering %d times, for %v in all; instant power absent in %d of %d readings",
+		b.UUID, b.Losses, b.LostFor.Round(time.Millisecond), b.PowerAbsent, b.Readings)
+	if b.LastError != nil {
+		what += "; " + b.LastError.Error()
+	}
+	if b.Losses > 0 || b.PowerAbsent > b.Readings/100 && b.PowerAbsent < b.Readings {
+		t.faults = append(t.faults, what)
+		return
+	}
+	fmt.Fprintln(t.err, what)
 }

@@ -4,29 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/llm-tracer/tracer/pipeline"
-	"github.com/llm-tracer/tracer/sampler"
 )
-
-// judgeBoard tells what a board failed at. A sensor that never answered is a property of the board, and one that failed
-// now and then a property of sensors: these are said, the rest makes the data partial.
-func (t *trace) judgeBoard(b sampler.BoardStats) {
-	if b.Losses == 0 && b.PowerAbsent == 0 {
-		return
-	}
-	what := fmt.Sprintf("board %s: stopped answering %d times, for %v in all; instant power absent in %d of %d readings",
-		b.UUID, b.Losses, b.LostFor.Round(time.Millisecond), b.PowerAbsent, b.Readings)
-	if b.LastError != nil {
-		what += "; " + b.LastError.Error()
-	}
-	if b.Losses > 0 || b.PowerAbsent > b.Readings/100 && b.PowerAbsent < b.Readings {
-		t.faults = append(t.faults, what)
-		return
-	}
-	fmt.Fprintln(t.err, what)
-}
 
 // verdict is the error that the run ends with, once it is committed.
 func (t *trace) verdict(err error) error {

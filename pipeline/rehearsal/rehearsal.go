@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/sourcegraph/conc"
@@ -26,6 +27,9 @@ type Run struct {
 	Start    time.Duration // on CLOCK_MONOTONIC
 	Overlap  bool          // each second request begins before the one before it is over
 	Failures bool          // one request is refused, one breaks off, one is answered from a cache
+	Troubles bool          // in request 4 the first board is lost for a while, in 6 clocks are held down, in 8 the wall clock steps
+	Stuck    bool          // the power sensors stand still from the third request on
+	Busy     bool          // somebody else works on the boards before the first request
 }
 
 const (
@@ -180,6 +184,11 @@ func (l *load) record(dir string) error {
 	var failed error
 	collector.Go(func() { failed = p.Collect(done, func(error) {}) })
 	sampling := l.read(boards, readings)
+	for i := range sampling {
+		if l.Troubles {
+			sampling[i].ClockSteps = []schema.ClockStep{{FromNS: l.spans[7].StartNS + 100*ms, ToNS: l.spans[7].StartNS + 110*ms, Step: time.Second}}
+		}
+	}
 	close(done)
 	collector.Wait()
 	if failed != nil {
@@ -187,6 +196,11 @@ func (l *load) record(dir string) error {
 	}
 	_, err = p.Commit(sampling, "rehearsal")
 	return err
+}
+
+// during is the request that is in flight at an instant, by its number from 0; -1 where none is.
+func (l *load) during(ns int64) int {
+	return slices.IndexFunc(l.spans, func(s schema.Span) bool { return s.StartNS <= ns && ns < s.EndNS })
 }
 
 // read reads the boards, one after the other in each slot.
@@ -201,24 +215,48 @@ func (l *load) read(boards []schema.Board, to *ring.SPSC[schema.Reading]) []sche
 		}
 		return l.levels[k].joules + l.levels[k].watts*float64(ns-l.levels[k].fromNS)/1e9
 	}
-	slot := 0
+	slot, lost := 0, schema.Gap{Why: schema.GapLost}
 	for ns := int64(l.Start) + 200*ms; ns < l.nowNS; ns += int64(l.Period) + l.rng.Int64N(int64(l.Period)/25+1) - int64(l.Period)/50 {
 		for at+1 < len(l.levels) && l.levels[at+1].fromNS <= ns {
 			at++
 		}
 		busy := int32(0) // before the first request
-		if at > 0 {
+		if at > 0 || l.Busy {
 			busy = 50
+		}
+		in := -1
+		if l.Troubles {
+			in = l.during(ns)
 		}
 		for i := range boards {
 			own := ns + int64(i)*1000
+			if i == 0 && in == 3 && ns > l.spans[in].StartNS+200*ms && ns < l.spans[in].StartNS+500*ms {
+				continue
+			}
 			r := schema.Reading{Board: int32(i), StartNS: own, EndNS: own + 400, GPUUtilPct: schema.Some(busy), SMClockMHz: schema.Some(int32(1410))}
 			update := own - own%refresh - int64(i)*7*ms
 			w := float32((between(update)-between(update-window))/float64(window)*1e9) + float32(i)
+			if l.Stuck && len(l.spans) > 2 && own > l.spans[2].StartNS {
+				w = shown[i]
+			}
 			r.PowerInstantW, r.PowerIsNew = schema.Some(w), schema.Opt[bool]{V: w != shown[i], OK: slot > 0}
 			shown[i] = w
 			if slot%20 == 0 {
 				r.EnergyTotalJ, r.TemperatureC = schema.Some(1000+between(own)+float64(i)*float64(own-int64(l.Start))/1e9), schema.Some(int32(50))
+			}
+			if slot%10 == 0 {
+				r.Throttle = schema.Some(int64(0))
+				if in == 5 {
+					r.Throttle.V = 0x8
+				}
+			}
+			if in == 3 && i == 0 {
+				if ns <= l.spans[in].StartNS+200*ms {
+					lost.FromNS = r.MidNS()
+				} else if lost.ToNS == 0 {
+					lost.ToNS = r.MidNS()
+					sampling[i].Gaps = append(sampling[i].Gaps, lost)
+				}
 			}
 			for !to.Push(&r) { //nolint:revive // the collector empties the ring every 20 ms
 			}

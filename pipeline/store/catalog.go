@@ -161,6 +161,24 @@ func (c *Catalog) Merged() map[string]Merged {
 	return merged
 }
 
+// FilesOf are the live files that hold rows of a run in a table, in order. Others' rows may stand there too.
+func (c *Catalog) FilesOf(m *Manifest, table string) (files []string) {
+	live, merged := c.Live(), c.Merged()
+	for _, f := range m.Files {
+		if _, ok := live[f.Path]; ok {
+			files = append(files, f.Path)
+		}
+	}
+	for file, f := range merged {
+		if f.Runs[m.Name()] > 0 {
+			files = append(files, file)
+		}
+	}
+	files = slices.DeleteFunc(files, func(file string) bool { return !strings.HasPrefix(file, table+"/") })
+	slices.Sort(files)
+	return files
+}
+
 // Owners are the runs whose rows a live file holds, in order. A corpus belongs to no run alone.
 func (c *Catalog) Owners(file string) []string {
 	var owners []string
