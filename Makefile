@@ -32,7 +32,8 @@ build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets
-	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test -p 1 ./...
+	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && \
+		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" go test -p 1 ./...
 
 ## test-race: the Go tests under the race detector
 test-race: fakenvml

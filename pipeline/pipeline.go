@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -98,7 +99,7 @@ func Open(c Config) (*Pipeline, error) {
 		Run: *c.Run, Boards: c.Boards, Sampling: c.Planned, Workers: len(c.Spans), Job: c.Job,
 	}, &store.Recycler{})
 	if errors.Is(err, journal.ErrExists) {
-		return nil, fmt.Errorf("%w: %s is being written, or broke off, and tracer recover publishes what it holds; choose another --run-id", store.ErrRunExists, journal.Path(c.Dir, p.out.Name))
+		return nil, begun(p.out)
 	}
 	if err != nil {
 		return nil, err
@@ -116,6 +117,23 @@ func Open(c Config) (*Pipeline, error) {
 		p.note("the filesystem of " + c.Dir + " knows no locks: no other tracer can tell that this run is being written")
 	}
 	return p, nil
+}
+
+// Free says whether a run's id can be claimed, before anything is spent on the run. Open alone claims it.
+func Free(dir, id, host string) error {
+	out := store.Run{Root: dir, Name: store.RunName(id, host)}
+	if out.Committed() {
+		return out.Uncommitted()
+	}
+	if _, err := os.Stat(journal.Path(dir, out.Name)); err == nil {
+		return begun(out)
+	}
+	return nil
+}
+
+// begun is a run of which there is a journal.
+func begun(out store.Run) error {
+	return fmt.Errorf("%w: %s is being written, or broke off, and tracer recover publishes what it holds; choose another --run-id", store.ErrRunExists, journal.Path(out.Root, out.Name))
 }
 
 // derive begins anew with what is made of the journal.

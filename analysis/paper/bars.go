@@ -12,10 +12,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis/report"
 )
 
-// coarser is how many of the model's bins one that is drawn has.
-const coarser = 5
-
-// powers is how the sensor's new values are distributed: a row a stage, a column a board.
+// powers is how the sensor's new values are distributed: a row a stage, a column a kind of board.
 func powers(m *report.Model) []figure {
 	var stages []string
 	for _, stage := range []string{"idle", "prefill", "decode", "mixed"} {
@@ -26,12 +23,12 @@ func powers(m *report.Model) []figure {
 	var boards []report.Run
 	last := 0
 	for _, r := range m.Runs {
-		if !slices.ContainsFunc(boards, func(b report.Run) bool { return b.UUID == r.UUID && b.LLM == r.LLM }) {
+		if !slices.ContainsFunc(boards, func(b report.Run) bool { return b.GPU == r.GPU && b.LLM == r.LLM }) {
 			boards = append(boards, r)
 		}
 	}
 	for _, p := range m.Powers {
-		last = max(last, p.Bin/coarser+1)
+		last = max(last, p.W/m.BinW+1)
 	}
 	if len(stages) == 0 {
 		return nil
@@ -44,10 +41,10 @@ func powers(m *report.Model) []figure {
 		var row []*plot.Plot
 		for k, board := range boards {
 			p := newPlot("", "")
-			p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, float64(last*coarser)*m.BinW, 0, 1.25
+			p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, float64(last*m.BinW), 0, 1.25
 			p.Y.Tick.Marker = plot.ConstantTicks(nil)
 			if i == 0 {
-				p.Title.Text = board.Label
+				p.Title.Text = board.GPU
 			}
 			if k == 0 {
 				p.Y.Label.Text = stage
@@ -81,13 +78,13 @@ func distribution(m *report.Model, board report.Run, stage string, right float64
 	counts := map[int]int64{}
 	var n, fullest int64
 	for _, p := range m.Powers {
-		if p.UUID == board.UUID && p.LLM == board.LLM && p.Stage == stage {
-			counts[p.Bin/coarser] += p.Updates
+		if p.GPU == board.GPU && p.LLM == board.LLM && p.Stage == stage {
+			counts[p.W/m.BinW] += p.Updates
 			n += p.Updates
-			fullest = max(fullest, counts[p.Bin/coarser])
+			fullest = max(fullest, counts[p.W/m.BinW])
 		}
 	}
-	width := coarser * m.BinW
+	width := float64(m.BinW)
 	var drawn []plot.Plotter
 	for bin, count := range counts {
 		x := float64(bin) * width
@@ -97,11 +94,11 @@ func distribution(m *report.Model, board report.Run, stage string, right float64
 	return append(drawn, texts(small, draw.XRight, plotter.XYLabels{XYs: plotter.XYs{{X: right, Y: 1.12}}, Labels: []string{said}}))
 }
 
-// split is the shares of prefill and decode in the energy of one request of each kind, of several runs the last.
+// split is the shares of prefill and decode in the energy of one request of each kind.
 func split(m *report.Model) []figure {
 	var kinds []string
 	var servings []int
-	for _, f := range m.Folds {
+	for _, f := range m.Energies {
 		if kind := kindOf(f); !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
@@ -140,12 +137,12 @@ func split(m *report.Model) []figure {
 	return []figure{f}
 }
 
-func kindOf(f report.Fold) string { return fmt.Sprintf("%s %d", f.Workload, f.Target) }
+func kindOf(f report.Energy) string { return fmt.Sprintf("%s %d", f.Workload, f.Target) }
 
 // stacked is the bar of one kind, with the whole energy beside it.
 func stacked(m *report.Model, serving int, kind string, row float64) []plot.Plotter {
-	parts := map[string]report.Fold{}
-	for _, f := range m.Folds {
+	parts := map[string]report.Energy{}
+	for _, f := range m.Energies {
 		if f.Serving == serving && kindOf(f) == kind {
 			parts[f.Stage] = f
 		}
@@ -161,7 +158,7 @@ func stacked(m *report.Model, serving int, kind string, row float64) []plot.Plot
 		f := parts[stage]
 		share := map[string]float64{"prefill": 1, "decode": 0.4}[stage]
 		bar := rectangle(x, x+100*f.J/total, row-0.38, row+0.38, pale(colour, share))
-		if f.Resolved == 0 {
+		if !f.Seen {
 			bar.Color = pale(colour, 0.5*share)
 			bar.LineStyle = lineStyle(colour, 0.6)
 			bar.Dashes = []vg.Length{2, 1.5}

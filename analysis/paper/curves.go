@@ -14,7 +14,6 @@ import (
 // point is a quantity of one size, with its interval.
 type point struct {
 	serving      int
-	run          string // of several runs, each has a line of its own
 	x, y, lo, hi float64
 	unseen       bool // the sensor never saw the stage alone
 }
@@ -27,20 +26,20 @@ func curves(m *report.Model) []figure {
 	var ttft, tpot, prefill, token []point
 	for _, s := range m.Sizes {
 		if s.Workload == "prefill" && s.TTFT != nil && s.InputTokens != nil {
-			ttft = append(ttft, point{s.Serving, "", *s.InputTokens, 1e3 * *s.TTFT, 1e3 * *s.TTFTLo, 1e3 * *s.TTFTHi, false})
+			ttft = append(ttft, point{s.Serving, *s.InputTokens, 1e3 * *s.TTFT, 1e3 * *s.TTFTLo, 1e3 * *s.TTFTHi, false})
 		}
 		if s.Workload == "decode" && s.TPOT != nil && s.OutputTokens != nil && *s.OutputTokens >= few {
-			tpot = append(tpot, point{s.Serving, "", *s.OutputTokens, 1e3 * *s.TPOT, 1e3 * *s.TPOTLo, 1e3 * *s.TPOTHi, false})
+			tpot = append(tpot, point{s.Serving, *s.OutputTokens, 1e3 * *s.TPOT, 1e3 * *s.TPOTLo, 1e3 * *s.TPOTHi, false})
 		}
 	}
-	for _, f := range m.Folds {
+	for _, e := range m.Energies {
 		switch {
-		case f.Workload != f.Stage:
-		case f.Stage == "prefill" && f.InputTokens != nil:
-			prefill = append(prefill, point{f.Serving, f.RunID, *f.InputTokens, f.J, f.JLo, f.JHi, f.Resolved == 0})
-		case f.Stage == "decode" && f.OutputTokens != nil && *f.OutputTokens >= few:
-			n := *f.OutputTokens - 1 // the first token is prefill's
-			token = append(token, point{f.Serving, f.RunID, *f.OutputTokens, f.J / n, f.JLo / n, f.JHi / n, f.Resolved == 0})
+		case e.Workload != e.Stage:
+		case e.Stage == "prefill" && e.InputTokens != nil:
+			prefill = append(prefill, point{e.Serving, *e.InputTokens, e.J, e.J - e.Half, e.J + e.Half, !e.Seen})
+		case e.Stage == "decode" && e.OutputTokens != nil && *e.OutputTokens >= few:
+			n := *e.OutputTokens - 1 // the first token is prefill's
+			token = append(token, point{e.Serving, *e.OutputTokens, e.J / n, (e.J - e.Half) / n, (e.J + e.Half) / n, !e.Seen})
 		}
 	}
 	const nine, interval = "nine in ten requests", "95 % interval"
@@ -80,21 +79,19 @@ func curve(m *report.Model, name, title, x, y, interval string, all []point) *fi
 	f := &figure{name: name, title: title, width: column, height: 2.5 * vg.Inch}
 	unseen := false
 	for i, s := range m.Servings {
-		own := map[string]plotter.XYs{}
+		var own plotter.XYs
 		for _, one := range points {
 			if one.serving != i {
 				continue
 			}
-			own[one.run] = append(own[one.run], plotter.XY{X: one.x, Y: one.y})
+			own = append(own, plotter.XY{X: one.x, Y: one.y})
 			p.Add(&plotter.Line{XYs: plotter.XYs{{X: one.x, Y: one.lo}, {X: one.x, Y: one.hi}}, LineStyle: lineStyle(colourOf(s), 0.8)})
 			unseen = unseen || one.unseen
 		}
 		if len(own) == 0 {
 			continue
 		}
-		for _, line := range own {
-			p.Add(&plotter.Line{XYs: line, LineStyle: lineStyle(colourOf(s), 1)})
-		}
+		p.Add(&plotter.Line{XYs: own, LineStyle: lineStyle(colourOf(s), 1)})
 		for _, one := range points {
 			if one.serving == i {
 				p.Add(marked(plotter.XY{X: one.x, Y: one.y}, s, one.unseen)...)

@@ -3,8 +3,9 @@
 package paper
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
+	"image/color"
 	"io"
 	"os"
 	"path/filepath"
@@ -105,19 +106,21 @@ func provenance(m *report.Model, figures []figure) string {
 	return b.String()
 }
 
-func (f figure) save(path, format string) (err error) {
+func (f figure) save(path, format string) error {
 	canvas, err := newCanvas(f.width, f.height, format)
 	if err != nil {
 		return err
 	}
 	f.draw(draw.New(canvas))
-	file, err := os.Create(path)
-	if err != nil {
+	var drawing bytes.Buffer
+	if _, err := canvas.WriteTo(&drawing); err != nil {
 		return err
 	}
-	_, err = canvas.WriteTo(file)
-	return errors.Join(err, file.Close())
+	return os.WriteFile(path, bytes.ReplaceAll(drawing.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:"+likewise+";")), 0o644)
 }
+
+// likewise are fonts of the same widths, for readers of SVG that lack the first.
+const likewise = "Liberation Sans,Arial,Helvetica,sans-serif"
 
 type canvas interface {
 	vg.CanvasSizer
@@ -132,6 +135,7 @@ func newCanvas(w, h vg.Length, format string) (canvas, error) {
 }
 
 func (f figure) draw(c draw.Canvas) {
+	c.FillPolygon(color.White, []vg.Point{c.Min, {X: c.Max.X, Y: c.Min.Y}, c.Max, {X: c.Min.X, Y: c.Max.Y}})
 	top := c.Max.Y - strip
 	c.FillText(textStyle(normal), vg.Point{X: c.Min.X + 4, Y: top}, f.title)
 	top -= f.drawLegend(c, top-4)

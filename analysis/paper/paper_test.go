@@ -3,6 +3,7 @@ package paper
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"image/png"
 	"io"
 	"os"
@@ -16,17 +17,17 @@ import (
 
 // measured is a model of two boards, of which the second never saw a prefill alone.
 func measured() *report.Model {
-	m := &report.Model{Dataset: "set", Tracer: "test", BinW: 1}
+	m := &report.Model{Dataset: "set", Tracer: "test", BinW: 5}
 	for i, name := range []string{"NVIDIA A10", "sim-H200"} {
-		m.Servings = append(m.Servings, report.Serving{Boards: name, Label: name, LLM: "org/model", Colour: i})
+		m.Servings = append(m.Servings, report.Serving{Label: name, LLM: "org/model", Colour: i})
 		m.Runs = append(m.Runs, report.Run{RunID: "run-" + name, UUID: name, GPU: name, Label: name, LLM: "org/model", Serving: i, Simulated: i == 1})
 		for bin := range 40 {
-			m.Powers = append(m.Powers, report.Power{UUID: name, LLM: "org/model", Stage: "prefill", Bin: 100 + bin, Updates: int64(bin)})
+			m.Powers = append(m.Powers, report.Power{GPU: name, LLM: "org/model", Stage: "prefill", W: 100 + bin, Updates: int64(bin)})
 		}
 		for _, size := range []float64{10, 100, 1000} {
 			m.Sizes = append(m.Sizes, report.Size{Serving: i, Workload: "prefill", InputTokens: &size, TTFTLo: new(0.01), TTFT: new(0.02), TTFTHi: new(0.03)})
 			for _, stage := range []string{"prefill", "decode"} {
-				m.Folds = append(m.Folds, report.Fold{RunID: "run", Serving: i, Workload: stage, Target: int32(size), Stage: stage, Resolved: int32(1 - i), J: size, JLo: 0.5 * size, JHi: 2 * size, InputTokens: &size, OutputTokens: &size})
+				m.Energies = append(m.Energies, report.Energy{Serving: i, Workload: stage, Target: int32(size), Stage: stage, Seen: i == 0, J: size, Half: size / 2, InputTokens: &size, OutputTokens: &size})
 			}
 		}
 		for _, workload := range []string{"prefill", "decode"} {
@@ -73,8 +74,8 @@ func TestAnUnseenStageIsDashed(t *testing.T) {
 		t.Fatal(err)
 	}
 	with := bytes.Count(read(t, folder, "energy-split.svg"), []byte("stroke-dasharray"))
-	for i := range m.Folds {
-		m.Folds[i].Resolved = 1
+	for i := range m.Energies {
+		m.Energies[i].Seen = true
 	}
 	if _, err := Write(m, folder, []string{"svg"}, Window{}); err != nil {
 		t.Fatal(err)
@@ -120,7 +121,7 @@ func said(t *testing.T, drawing []byte) string {
 	var all strings.Builder
 	for d := xml.NewDecoder(bytes.NewReader(drawing)); ; {
 		token, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return all.String()
 		}
 		if err != nil {

@@ -82,6 +82,9 @@ func within(t, v []float64, w Window) plotter.XYs {
 			all = append(all, plotter.XY{X: max(t[i], w.From), Y: v[i]})
 		}
 	}
+	if n := len(all); n > 0 && len(t) > 0 && t[len(t)-1] > w.To {
+		all = append(all, plotter.XY{X: w.To, Y: all[n-1].Y}) // the last value holds beyond the window
+	}
 	if len(all) <= 2*pieces {
 		return all
 	}
@@ -135,11 +138,11 @@ func sent(line report.Timeline, w Window, top float64) (drawn []plot.Plotter) {
 			drawn = append(drawn, &plotter.Line{XYs: plotter.XYs{{X: r.S, Y: 0.93 * top}, {X: r.S, Y: top}}, LineStyle: lineStyle(ink, 0.5)})
 			continue
 		}
-		drawn = append(drawn, upright(r.S, top, lineStyle(ink, 0.5)))
+		level := 0.96 - 0.09*float64(i%2) // neighbours' words would meet
+		drawn = append(drawn, upright(r.S, (level+0.04)*top, lineStyle(ink, 0.5)))
 		if r.FirstToken != nil && *r.FirstToken < w.To {
 			drawn = append(drawn, upright(*r.FirstToken, 0.84*top, dashes()))
 		}
-		level := 0.96 - 0.09*float64(i%2) // neighbours' words would meet
 		labels.XYs = append(labels.XYs, plotter.XY{X: r.S + 0.004*(w.To-w.From), Y: level * top})
 		labels.Labels = append(labels.Labels, fmt.Sprintf("%d tokens in, %d out", value(r.In), value(r.Out)))
 	}

@@ -63,7 +63,7 @@ func published(root string) (*tables, error) {
 		{name: schema.Runs.Name, doc: schema.Runs.Doc, schema: schema.Runs.Schema()},
 		{name: schema.Prompts.Name, doc: schema.Prompts.Doc, schema: schema.Prompts.Schema()},
 	}}
-	live, told, err := committed(root)
+	live, none, err := committed(root)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func published(root string) (*tables, error) {
 		there = true
 		for _, path := range paths {
 			seen[path] = true
-			if _, ok := live[path]; ok || !told || t.name == schema.Prompts.Name {
+			if _, ok := live[path]; ok || none || t.name == schema.Prompts.Name {
 				t.files = append(t.files, filepath.Join(root, path))
 			} else {
 				found.uncommitted = append(found.uncommitted, path)
@@ -104,9 +104,8 @@ func Manifests(root string) ([]string, error) {
 	return fs.Glob(os.DirFS(root), "_tracer/commits/*.json")
 }
 
-// committed are the files that manifests list, less those that compactions replaced; told is false where there are no
-// manifests.
-func committed(root string) (live map[string]store.File, told bool, err error) {
+// committed are the files that manifests list, less those that compactions replaced; none says that there are no manifests.
+func committed(root string) (live map[string]store.File, none bool, err error) {
 	catalog, err := store.ReadCatalog(root)
 	if err != nil {
 		return nil, false, err
@@ -114,7 +113,7 @@ func committed(root string) (live map[string]store.File, told bool, err error) {
 	for path, err := range catalog.Unreadable {
 		return nil, false, fmt.Errorf("reading the manifest %s: %w; tracer verify says more", path, err)
 	}
-	return catalog.Live(), len(catalog.Runs)+len(catalog.Compactions) > 0, nil
+	return catalog.Live(), len(catalog.Runs)+len(catalog.Compactions) == 0, nil
 }
 
 // parquetFiles lists a table's files, relative to the dataset, in their order.

@@ -29,9 +29,9 @@ const chromiumEnv = "TRACER_CHROMIUM"
 // tab is a page that is open in Chromium, and what it complained about and asked for.
 type tab struct {
 	*testing.T
-	context.Context
-	downloads string
-	saved     chan string
+	context.Context //nolint:containedctx // chromedp's tab is one
+	downloads       string
+	saved           chan string
 
 	mu         sync.Mutex
 	complaints []string

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/analysis/query"
+	"github.com/llm-tracer/tracer/schema"
 )
 
 //go:embed sql/*.sql
@@ -32,14 +34,13 @@ type Filter struct {
 // builder fills a model from a dataset.
 type builder struct {
 	*Model
-	from  *query.Dataset
-	there []readings
+	from *query.Dataset
 }
 
 // Build reads what a page shows. Dir is the dataset's folder, for its name.
 func Build(ctx context.Context, from *query.Dataset, dir, version string, f Filter) (*Model, error) {
 	b := &builder{Model: &Model{Dataset: folderName(dir), Tracer: version, Filter: f}, from: from}
-	steps := []func(context.Context) error{b.readRuns, b.sumUp, b.readPowers, b.readSizes, b.readFolds, b.readTimelines, b.readCloseUps}
+	steps := []func(context.Context) error{b.readRuns, b.sumUp, b.readPowers, b.readSizes, b.readTimelines, b.readCloseUps}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", dir, err)
@@ -87,7 +88,7 @@ func (b *builder) readRuns(ctx context.Context) error {
 			}
 		}
 		r.Label = b.boardLabel(r.UUID)
-		r.Serving = b.serving(r.Boards, r.LLM)
+		r.Serving = b.serving(r.Served, r.LLM)
 	}
 	return nil
 }
@@ -111,34 +112,22 @@ func (b *builder) boardLabel(uuid string) string {
 
 // serving is the index of the boards and model, which it adds where they are new.
 func (b *builder) serving(boards, llm string) int {
-	colour := 0
+	colour, next := -1, 0
 	for i, s := range b.Servings {
-		if s.Boards == boards && s.LLM == llm {
+		switch {
+		case s.Label != boards:
+		case s.LLM == llm:
 			return i
-		}
-		if s.Boards == boards {
-			colour = s.Colour
-			continue
-		}
-		colour = max(colour, s.Colour+1)
-	}
-	for _, s := range b.Servings {
-		if s.Boards == boards {
+		default:
 			colour = s.Colour
 		}
+		next = max(next, s.Colour+1)
 	}
-	var labels []string
-	for _, uuid := range strings.Split(boards, "+") {
-		labels = append(labels, b.boardLabel(uuid))
+	if colour < 0 {
+		colour = next
 	}
-	b.Servings = append(b.Servings, Serving{Boards: boards, Label: strings.Join(labels, " + "), LLM: llm, Colour: colour})
+	b.Servings = append(b.Servings, Serving{boards, llm, colour})
 	return len(b.Servings) - 1
-}
-
-// chosen is the index of a run's row, and whether it was chosen; without a board, of its first.
-func (b *builder) chosen(runID, host, uuid string) (int, bool) {
-	i := slices.IndexFunc(b.Runs, func(r Run) bool { return r.RunID == runID && r.Host == host && (uuid == "" || r.UUID == uuid) })
-	return i, i >= 0
 }
 
 // sumUp reads the tables that tracer summary prints, and leaves what was not chosen out of them.
@@ -153,29 +142,25 @@ func (b *builder) sumUp(ctx context.Context) (err error) {
 	b.Summary.Sizes = slices.DeleteFunc(b.Summary.Sizes, func(l analysis.SizeLine) bool {
 		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.Served == l.GPU && r.LLM == l.LLM })
 	})
-	return b.ask(ctx, &b.there, "readings")
+	return nil
 }
 
-// bins is about how many bins the distribution of power has, over the range of the strongest board.
-const bins = 500
+// bins is about how many bins of the distribution of power are drawn, over the range of the strongest board.
+const bins = 100
 
 func (b *builder) readPowers(ctx context.Context) error {
-	most := 0.0
-	for _, s := range b.there {
-		if s.MaxW != nil {
-			most = max(most, *s.MaxW)
-		}
-	}
-	b.BinW = roundStep(most / bins)
+	most := 0
 	var all []Power
-	if err := b.ask(ctx, &all, "distribution", sql.Named("width", b.BinW)); err != nil {
+	if err := b.ask(ctx, &all, "distribution"); err != nil {
 		return err
 	}
 	for _, p := range all {
-		if slices.ContainsFunc(b.Runs, func(r Run) bool { return r.UUID == p.UUID && r.LLM == p.LLM }) {
+		if slices.ContainsFunc(b.Runs, func(r Run) bool { return r.GPU == p.GPU && r.LLM == p.LLM }) {
 			b.Powers = append(b.Powers, p)
+			most = max(most, p.W)
 		}
 	}
+	b.BinW = int(roundStep(float64(most) / bins))
 	return nil
 }
 
@@ -198,25 +183,26 @@ func (b *builder) readSizes(ctx context.Context) error {
 	if err := b.ask(ctx, &all, "sizes"); err != nil {
 		return err
 	}
+	serving := func(gpu, llm string) int {
+		return slices.IndexFunc(b.Servings, func(s Serving) bool { return s.Label == gpu && s.LLM == llm })
+	}
 	for _, s := range all {
-		s.Serving = slices.IndexFunc(b.Servings, func(v Serving) bool { return v.Boards == s.Boards && v.LLM == s.LLM })
-		if s.Serving >= 0 {
+		if s.Serving = serving(s.GPU, s.LLM); s.Serving >= 0 {
 			b.Sizes = append(b.Sizes, s)
 		}
 	}
-	return nil
-}
-
-func (b *builder) readFolds(ctx context.Context) error {
-	var all []Fold
-	if err := b.ask(ctx, &all, "folds"); err != nil {
-		return err
-	}
-	for _, f := range all {
-		if run, ok := b.chosen(f.RunID, f.Host, ""); ok {
-			f.Serving = b.Runs[run].Serving
-			b.Folds = append(b.Folds, f)
+	for _, l := range b.Summary.Sizes {
+		for stage, e := range map[schema.Stage]*analysis.StageEnergy{schema.StagePrefill: l.Prefill, schema.StageDecode: l.Decode} {
+			if e != nil {
+				b.Energies = append(b.Energies, Energy{
+					Serving: serving(l.GPU, l.LLM), Workload: string(l.Workload), Target: l.Size, Stage: string(stage),
+					Requests: e.Requests, Seen: e.Resolved, J: e.J, Half: e.PlusOr, InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
+				})
+			}
 		}
 	}
+	slices.SortStableFunc(b.Energies, func(x, y Energy) int { // a map has no order
+		return cmp.Or(cmp.Compare(x.Serving, y.Serving), -cmp.Compare(x.Workload, y.Workload), cmp.Compare(x.Target, y.Target), -cmp.Compare(x.Stage, y.Stage))
+	})
 	return nil
 }

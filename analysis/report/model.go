@@ -9,21 +9,21 @@ type Model struct {
 	Filter    Filter     `json:"filter"`
 	Simulated bool       `json:"simulated"` // some of the runs are
 	Servings  []Serving  `json:"servings"`
-	Runs      []Run      `json:"runs"`
-	BinW      float64    `json:"bin_w"` // width of a bin of Powers
+	Runs      []Run      `json:"-"`
+	Labels    []RunLabel `json:"runs"`
+	BinW      int        `json:"bin_w"` // width of a bin of Powers as drawn
 	Powers    []Power    `json:"powers"`
 	Sizes     []Size     `json:"sizes"`
-	Folds     []Fold     `json:"folds"`
+	Energies  []Energy   `json:"energies"`
 	Timelines []Timeline `json:"timelines"`
-	Undrawn   int        `json:"undrawn"` // runs and boards that have no timeline, for want of room
+	Undrawn   int        `json:"-"` // runs and boards that have no timeline, for want of room
 	CloseUps  []CloseUp  `json:"closeups"`
 
 	Summary *analysis.Summary `json:"-"` // the tables'
 }
 
-// Serving is the boards that served a model together, mostly one: what requests are compared by.
+// Serving is a kind of board, or kinds that served together, and the model: what requests are compared by.
 type Serving struct {
-	Boards string `json:"boards"` // UUIDs
 	Label  string `json:"label"`
 	LLM    string `json:"llm"`
 	Colour int    `json:"colour"` // the same for the same boards
@@ -39,7 +39,6 @@ type Run struct {
 	LLM             string   `json:"llm_name"`
 	Simulated       bool     `json:"simulated"`
 	Status          string   `json:"status"`
-	Boards          string   `json:"boards"`
 	Served          string   `json:"served"`  // names of its boards, as requests have them
 	Serving         int      `json:"serving"` // index into Servings
 	Label           string   `json:"label"`   // of the board
@@ -72,6 +71,8 @@ type Run struct {
 	CallShare       *float64 `json:"call_share"`
 	PeriodChanges   *int64   `json:"period_changes"`
 	Lost            *bool    `json:"board_lost"`
+	Gaps            *string  `json:"gaps"`
+	WithoutPower    *int64   `json:"readings_without_power"`
 	ClockStep       float64  `json:"clock_step_s"`
 	PrefillJ        *float64 `json:"prefill_energy_j"`
 	DecodeJ         *float64 `json:"decode_energy_j"`
@@ -95,6 +96,16 @@ type Run struct {
 	RequestsAgainst []Reason `json:"reasons"`
 }
 
+// RunLabel is what the figures need of a run and board.
+type RunLabel struct {
+	RunID    string  `json:"run_id"`
+	GPU      string  `json:"gpu_name"`
+	LLM      string  `json:"llm_name"`
+	Label    string  `json:"label"`
+	Serving  int     `json:"serving"`
+	Duration float64 `json:"duration_s"`
+}
+
 // Reason is how many requests of a run bear one reason code.
 type Reason struct {
 	RunID    string `json:"run_id"`
@@ -103,28 +114,18 @@ type Reason struct {
 	Requests int64  `json:"requests"`
 }
 
-// readings is how much there is of a run and board.
-type readings struct {
-	RunID    string   `json:"run_id"`
-	Host     string   `json:"host"`
-	UUID     string   `json:"gpu_uuid"`
-	Readings int64    `json:"readings"`
-	Updates  int64    `json:"updates"`
-	MaxW     *float64 `json:"max_w"`
-}
-
-// Power is how many new values of a board's power sensor fell into a bin during a stage.
+// Power is how many new values of the power sensors of one kind of board lay between two watts during a stage.
 type Power struct {
-	UUID    string `json:"gpu_uuid"`
+	GPU     string `json:"gpu_name"`
 	LLM     string `json:"llm_name"`
 	Stage   string `json:"stage"`
-	Bin     int    `json:"bin"`
+	W       int    `json:"w"` // the lower
 	Updates int64  `json:"updates"`
 }
 
 // Size is the latencies of one workload and size.
 type Size struct {
-	Boards       string   `json:"boards"`
+	GPU          string   `json:"gpu_name"`
 	LLM          string   `json:"llm_name"`
 	Serving      int      `json:"serving"`
 	Workload     string   `json:"workload"`
@@ -142,20 +143,16 @@ type Size struct {
 	TPOTHi       *float64 `json:"tpot_hi_s"`
 }
 
-// Fold is the energy of one request's stage in one run, with its 95 % interval.
-type Fold struct {
-	RunID        string   `json:"run_id"`
-	Host         string   `json:"host"`
-	LLM          string   `json:"llm_name"`
+// Energy is that of one request's stage, of all runs together, with its 95 % interval.
+type Energy struct {
 	Serving      int      `json:"serving"`
 	Workload     string   `json:"workload"`
 	Target       int32    `json:"target_tokens"`
 	Stage        string   `json:"stage"`
-	Requests     int32    `json:"requests"`
-	Resolved     int32    `json:"resolved"` // requests in which the sensor saw the stage alone
+	Requests     int      `json:"requests"`
+	Seen         bool     `json:"seen"` // the sensor saw the stage alone in some of them
 	J            float64  `json:"energy_j"`
-	JLo          float64  `json:"energy_j_lo"`
-	JHi          float64  `json:"energy_j_hi"`
+	Half         float64  `json:"energy_j_half_interval"`
 	InputTokens  *float64 `json:"input_tokens"`
 	OutputTokens *float64 `json:"output_tokens"`
 }

@@ -42,6 +42,10 @@ type licence struct{ Name, Text string }
 // WriteHTML writes the model as one page that asks for nothing else: everything is in it, and its policy forbids the rest.
 func (m *Model) WriteHTML(w io.Writer) error {
 	p := document{Model: m}
+	m.Labels = nil
+	for _, r := range m.Runs {
+		m.Labels = append(m.Labels, RunLabel{r.RunID, r.GPU, r.LLM, r.Label, r.Serving, r.Duration})
+	}
 	allowed := map[string][]string{}
 	hash := func(kind, text string) {
 		sum := sha256.Sum256([]byte(text))
@@ -124,6 +128,15 @@ func number(digits int, v *float64) string {
 	}
 	return fmt.Sprintf("%.*f", digits, *v)
 }
+
+// listed is how many runs and boards the tables name.
+const listed = 300
+
+// Listed are the runs that the tables name: the first.
+func (m *Model) Listed() []Run { return m.Runs[:min(listed, len(m.Runs))] }
+
+// Unlisted is how many they do not.
+func (m *Model) Unlisted() int { return len(m.Runs) - len(m.Listed()) }
 
 // AllSimulated says that no run was real.
 func (m *Model) AllSimulated() bool {

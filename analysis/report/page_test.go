@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"image"
 	"io"
@@ -29,12 +30,12 @@ func selector(figure string) string {
 
 // invented is a model of several boards, each read so often, at the first of which the sensor never sees a short prefill.
 func invented(boards, points int, llm string) *Model {
-	m := &Model{Dataset: "invented", Tracer: "test", Simulated: true, BinW: 1, Summary: &analysis.Summary{}}
+	m := &Model{Dataset: "invented", Tracer: "test", Simulated: true, BinW: 5, Summary: &analysis.Summary{}}
 	for i := range boards {
 		name, uuid, run := fmt.Sprintf("sim-board-%d", i), fmt.Sprintf("GPU-%d", i), fmt.Sprintf("run-%d", i)
-		m.Servings = append(m.Servings, Serving{Boards: uuid, Label: name, LLM: llm, Colour: i})
+		m.Servings = append(m.Servings, Serving{Label: name, LLM: llm, Colour: i})
 		m.Runs = append(m.Runs, Run{
-			RunID: run, Host: "host", UUID: uuid, GPU: name, LLM: llm, Simulated: true, Status: "complete", Boards: uuid, Serving: i, Label: name,
+			RunID: run, Host: "host", UUID: uuid, GPU: name, LLM: llm, Simulated: true, Status: "complete", Served: name, Serving: i, Label: name,
 			Server: "sim", Started: "2026-01-01 00:00", Duration: float64(points) / 10, Provenance: "known", Requests: 8, Succeeded: 8, Readings: int64(5 * points),
 		})
 		line := Timeline{Run: i, Values: int64(5 * points), T: seconds(), W: watts(), Util: percent(), UtilT: new(seconds()), BandT: new(seconds())}
@@ -54,7 +55,7 @@ func invented(boards, points int, llm string) *Model {
 		m.Timelines = append(m.Timelines, line)
 		for _, stage := range []string{"idle", "prefill", "decode"} {
 			for bin := range 30 {
-				m.Powers = append(m.Powers, Power{UUID: uuid, LLM: llm, Stage: stage, Bin: 60*i + 100 + bin, Updates: int64(bin)})
+				m.Powers = append(m.Powers, Power{GPU: name, LLM: llm, Stage: stage, W: 60*i + 100 + bin, Updates: int64(bin)})
 			}
 		}
 		for k, size := range []int32{10, 100, 1000} {
@@ -78,13 +79,13 @@ func (m *Model) inventSize(board, k int, size int32) {
 		if workload == "decode" {
 			in, out = out, in
 		}
-		s := Size{Boards: run.UUID, LLM: run.LLM, Serving: board, Workload: workload, Target: size, Requests: 5, Valid: 5, Counted: 5, InputTokens: in, OutputTokens: out}
+		s := Size{GPU: run.GPU, LLM: run.LLM, Serving: board, Workload: workload, Target: size, Requests: 5, Valid: 5, Counted: 5, InputTokens: in, OutputTokens: out}
 		s.TTFTLo, s.TTFT, s.TTFTHi = new(0.01*float64(k+board+1)), new(0.02*float64(k+board+1)), new(0.03*float64(k+board+1))
 		s.TPOTLo, s.TPOT, s.TPOTHi = new(0.03), new(0.04+0.01*float64(board)), new(0.06)
 		m.Sizes = append(m.Sizes, s)
 		for _, stage := range []string{"prefill", "decode"} {
 			j := 1234.5 + float64(300*board) + float64(size)
-			m.Folds = append(m.Folds, Fold{RunID: run.RunID, Host: "host", LLM: run.LLM, Serving: board, Workload: workload, Target: size, Stage: stage, Requests: 5, Resolved: int32(k), J: j, JLo: 0.5 * j, JHi: 1.5 * j, InputTokens: in, OutputTokens: out})
+			m.Energies = append(m.Energies, Energy{Serving: board, Workload: workload, Target: size, Stage: stage, Requests: 5, Seen: k > 0, J: j, Half: j / 2, InputTokens: in, OutputTokens: out})
 		}
 	}
 }
@@ -204,7 +205,7 @@ func TestFiguresAreSavedWithTheirNumbers(t *testing.T) {
 		marks := 0
 		for d := xml.NewDecoder(strings.NewReader(drawing)); ; {
 			token, err := d.Token()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
@@ -223,7 +224,7 @@ func TestFiguresAreSavedWithTheirNumbers(t *testing.T) {
 		}
 	}
 	b = open(t, m, 1280, 900)
-	if text := b.download(selector("split") + " button[data-save=csv]"); !strings.Contains(text, "sim-board-1,org/model,run-1,prefill,100,prefill,5,1,100,10,1634.5,817.25,2451.75") {
+	if text := b.download(selector("split") + " button[data-save=csv]"); !strings.Contains(text, "sim-board-1,org/model,prefill,100,prefill,5,true,100,10,1634.5,817.25") {
 		t.Errorf("the energies are not in\n%s", text)
 	}
 	if text := b.download("#time button[data-save=csv]"); !strings.Contains(text, "run-1,sim-board-1,0.1,153.99,") {
@@ -233,7 +234,7 @@ func TestFiguresAreSavedWithTheirNumbers(t *testing.T) {
 
 func TestAFigureWithoutNumbersSaysSo(t *testing.T) {
 	m := invented(1, 600, "org/model")
-	m.Sizes, m.Folds, m.Powers, m.CloseUps = nil, nil, nil, nil
+	m.Sizes, m.Energies, m.Powers, m.CloseUps = nil, nil, nil, nil
 	m.Timelines[0] = Timeline{Run: 0, T: seconds(), W: watts(), Util: percent()}
 	b := open(t, m, 1280, 900)
 	text := eval[string](b, "[...document.querySelectorAll('.drawing')].map((d) => d.textContent).join(' ')")

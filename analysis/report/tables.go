@@ -8,15 +8,17 @@ type Objection struct{ RunID, Label, What string }
 // Against lists faults, gaps, and requests that are not valid, by reason.
 func (m *Model) Against() []Objection {
 	var all []Objection
-	for i, r := range m.Runs {
+	for i, r := range m.Listed() {
 		object := func(that bool, format string, args ...any) {
 			if that {
 				all = append(all, Objection{r.RunID, r.Label, fmt.Sprintf(format, args...)})
 			}
 		}
 		object(r.Status != "complete", "the run is %s", r.Status)
-		object(r.InvalidReasons != nil && *r.InvalidReasons != "", "its energies: %s", deref(r.InvalidReasons))
+		object(deref(r.InvalidReasons) != "", "its energies: %s", deref(r.InvalidReasons))
 		object(deref(r.Lost), "the board stopped answering during the run")
+		object(deref(r.Gaps) != "", "no rows: %s", deref(r.Gaps))
+		object(deref(r.WithoutPower) > 0, "%d readings without power", deref(r.WithoutPower))
 		object(deref(r.Missed) > 0, "%d slots of the plan without a reading", deref(r.Missed))
 		object(deref(r.Dropped) > 0, "%d readings were lost to a full ring", deref(r.Dropped))
 		object(r.ClockStep > 0.001 || r.ClockStep < -0.001, "the wall clock moved by %+.3f s against the monotonic clock", r.ClockStep)

@@ -3,14 +3,15 @@ package report
 import (
 	"context"
 	"database/sql"
+	"fmt"
 )
 
 // What a page holds at most, so that its size is bounded whatever the dataset's: about 5 MB.
 const (
-	panels       = 24      // runs and boards that have a timeline, in the order of their start
-	allPoints    = 300_000 // of all timelines together
-	allRequests  = 12_000
-	closeUpLimit = 4 * panels
+	panels      = 24      // runs and boards that have a timeline, in the order of their start
+	allPoints   = 300_000 // of all timelines together
+	allRequests = 12_000
+	closeUps    = 16
 )
 
 // longGap is how many planned periods a gap may last and still be a late reading.
@@ -25,17 +26,18 @@ func (b *builder) readTimelines(ctx context.Context) error {
 	b.Undrawn = len(b.Runs) - b.drawn()
 	share := int64(allPoints / b.drawn())
 	for i := range b.drawn() {
-		line := Timeline{Run: i}
-		var updates int64
-		for _, s := range b.there {
-			if r := b.Runs[i]; s.RunID == r.RunID && s.Host == r.Host && s.UUID == r.UUID {
-				line.Values += s.Readings
-				updates += s.Updates
-			}
+		var there []struct {
+			Readings int64 `json:"readings"`
+			Updates  int64 `json:"updates"`
 		}
+		r := &b.Runs[i]
+		if err := b.ask(ctx, &there, "readings", sql.Named("run", r.RunID), sql.Named("host", r.Host), sql.Named("board", r.UUID)); err != nil {
+			return err
+		}
+		line := Timeline{Run: i, Values: there[0].Readings}
 		read := b.readWhole
-		if updates > share {
-			line.BucketS = b.Runs[i].Duration / float64(share/2) // a bucket has more columns than a value
+		if there[0].Updates > share {
+			line.BucketS = r.Duration / float64(share/2) // a bucket has more columns than a value
 			read = b.readBuckets
 		}
 		if err := read(ctx, &line); err != nil {
@@ -138,18 +140,18 @@ func (t *Timeline) addBucket(bucket float64, lo, hi, mean, util *float64, shares
 // closeUpMargin is what a close-up shows before and after its request.
 const closeUpMargin = 0.4 // s
 
-// readCloseUps reads, of each board and model that was drawn, one request of each workload as its sensor showed it.
+// readCloseUps reads, of each kind of board and model, one request of each workload as its sensor showed it.
 func (b *builder) readCloseUps(ctx context.Context) error {
 	var all []CloseUp
 	if err := b.ask(ctx, &all, "closeups"); err != nil {
 		return err
 	}
-	seen := map[[3]string]bool{}
+	seen := map[string]bool{}
 	for _, c := range all {
-		for i := range b.Runs[:b.drawn()] {
+		for i := range b.Runs {
 			r := &b.Runs[i]
-			key := [3]string{r.UUID, r.LLM, c.Workload}
-			if r.RunID != c.RunID || r.Host != c.Host || seen[key] || len(b.CloseUps) == closeUpLimit {
+			key := fmt.Sprint(r.Serving, c.Workload)
+			if r.RunID != c.RunID || r.Host != c.Host || seen[key] || len(b.CloseUps) == closeUps {
 				continue
 			}
 			seen[key] = true

@@ -16,6 +16,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/corpus"
+	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/schema"
@@ -109,6 +110,9 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 		return err
 	}
 	if err := c.offerRecovery(t); err != nil {
+		return err
+	}
+	if err := pipeline.Free(c.Out, c.RunID, hostname()); err != nil {
 		return err
 	}
 	trace := &trace{

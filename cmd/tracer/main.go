@@ -50,6 +50,7 @@ var version = "dev"
 
 type commands struct {
 	Collect   collect          `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
+	Watch     watchCommand     `cmd:"" help:"Watch a run in progress, from another terminal."`
 	Recover   recoverCommand   `cmd:"" help:"Publish what the journals of runs hold that broke off: killed, out of power, out of disk."`
 	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
 	Overhead  overhead         `cmd:"" help:"Measure what sampling costs the requests: blocks without it, and at several periods, in random order."`
@@ -60,12 +61,12 @@ type commands struct {
 	Summary   summaryCommand   `cmd:"" help:"Sum a dataset up: power by stage, latency and energy by workload and size."`
 	Compare   compareCommand   `cmd:"" help:"Hold two runs, boards or models against each other: ratios with intervals."`
 	Query     queryCommand     `cmd:"" help:"Ask a dataset in SQL."`
+	Report    reportCommand    `cmd:"" help:"Write a dataset as one page for a browser: figures and tables, offline."`
+	Plot      plotCommand      `cmd:"" help:"Draw the figures of a paper from a dataset: SVG, PDF, PNG."`
 	Card      cardCommand      `cmd:"" help:"Write the README of a dataset: what is in it, how it was measured, limits, checksums."`
 	Fit       fitCommand       `cmd:"" help:"Fit the constants that simulators want: latencies, joules, watts; Kavier's and OpenDC's, each with its interval."`
 	Export    exportCommand    `cmd:"" help:"Write a dataset as other programs want it: CSV, OpenDC, Kavier, JSON lines."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
-	Report    reportCommand    `cmd:"" help:"Write a dataset as one page for a browser: figures and tables, offline."`
-	Plot      plotCommand      `cmd:"" help:"Draw the figures of a paper from a dataset: SVG, PDF, PNG."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
 

@@ -21,7 +21,7 @@ func (*plotCommand) Help() string {
 	return `The figures of a paper of two columns, a file each, and figures.txt, which says what they were drawn from.
 
   tracer plot datasets -o figures --format pdf
-  tracer plot datasets --run 20261124-080032-d15d2e --from -0.8 --to 6.2`
+  tracer plot datasets --run 20261124-080032-d15d2e --from=-0.8 --to=6.2`
 }
 
 // Run draws the figures.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/analysis/report"
@@ -44,7 +46,7 @@ func (c *reportCommand) Run(t *terminal) error {
 		if err := errors.Join(m.WriteHTML(w), w.Flush(), f.Close()); err != nil {
 			return fmt.Errorf("writing %s: %w", c.Output, err)
 		}
-		_, err = fmt.Fprintf(t.out, "%s: %d runs and boards\n", c.Output, len(m.Runs))
+		_, err = fmt.Fprintf(t.out, "%s: %d run(s) and board(s)\n", c.Output, len(m.Runs))
 		return err
 	})
 }
@@ -54,7 +56,7 @@ func (c *drawn) build(t *terminal, use func(*report.Model) error) error {
 	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
 		m, err := report.Build(ctx, d, c.Dir, version, report.Filter{GPU: c.GPU, LLM: c.LLM})
 		if errors.Is(err, report.ErrNoRuns) {
-			return usage("%w in %s; tracer query %s \"SELECT run_id, gpu_name, gpu_uuid, llm_name FROM runs\" lists what there is", err, c.Dir, c.Dir)
+			return usage("%s holds no run with %s; tracer query %s \"SELECT run_id, gpu_name, gpu_uuid, llm_name FROM runs\" lists what there is", c.Dir, c.asked(), c.Dir)
 		}
 		if err != nil {
 			return err
@@ -64,4 +66,18 @@ func (c *drawn) build(t *terminal, use func(*report.Model) error) error {
 		}
 		return use(m)
 	}, c.Runs...)
+}
+
+// asked are the flags that choose, as they were given.
+func (c *drawn) asked() string {
+	var flags []string
+	for name, value := range map[string]string{"run": strings.Join(c.Runs, ","), "gpu": c.GPU, "llm": c.LLM} {
+		if value != "" {
+			flags = append(flags, "--"+name+" "+query.Printable(value))
+		}
+	}
+	if slices.Sort(flags); len(flags) > 0 {
+		return strings.Join(flags, ", ")
+	}
+	return "a commit"
 }

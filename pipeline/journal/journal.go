@@ -127,7 +127,12 @@ func Create(path string, h *Header, mem memory.Allocator) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the journal's folder: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new") // mode 0600
+	const unnamed = ".*.new"
+	left, _ := filepath.Glob(path + unnamed) // by a process that was killed here; the pattern is sound
+	for _, dead := range left {
+		_ = os.Remove(dead) // it disturbs nobody
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+unnamed) // mode 0600
 	if err != nil {
 		return nil, fmt.Errorf("creating the journal: %w", err)
 	}

@@ -270,6 +270,22 @@ func TestAJournalInUseIsToldFromOneThatWasLeft(t *testing.T) {
 	}
 }
 
+func TestWhatAKilledStartLeftIsCleared(t *testing.T) {
+	path := Path(t.TempDir(), "one-h")
+	left := path + ".123.new"
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(left, []byte(magic), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	j, err := Create(path, header(), memory.DefaultAllocator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if found, err := os.ReadDir(filepath.Dir(path)); err != nil || len(found) != 1 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
 // FuzzJournal reads whatever stands in a file; the checksum is put right, so that what lies behind it is reached.
 func FuzzJournal(f *testing.F) {
 	f.Add(byte(kindReadings), []byte("no stream"))

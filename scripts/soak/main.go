@@ -88,10 +88,12 @@ func eightBoards(tracer, out string, length time.Duration) error {
 	for _, s := range result.Sampling {
 		sum.Readings, sum.Dropped, sum.MissedTicks = sum.Readings+s.Readings, sum.Dropped+s.Dropped, sum.MissedTicks+s.MissedTicks
 	}
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)                                                                                           //nolint:forcetypeassert // on Linux it is one
-	fmt.Printf("8 boards every 1 ms for %v: %d readings, %d dropped, %d slots missed\n", length, sum.Readings, sum.Dropped, sum.MissedTicks)         //nolint:forbidigo // its output
-	fmt.Printf("memory: at most %.0f MB while sampling and %.0f MB at the commit, %+.1f MB a minute over the last four fifths; %.0f %% of a core\n", //nolint:forbidigo // its output
-		series.peakMB(), float64(usage.Maxrss)/1e3, series.slopeMB(), 100*cmd.ProcessState.UserTime().Seconds()/length.Seconds())
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)                                                                                   //nolint:forcetypeassert // on Linux it is one
+	fmt.Printf("8 boards every 1 ms for %v: %d readings, %d dropped, %d slots missed\n", length, sum.Readings, sum.Dropped, sum.MissedTicks) //nolint:forbidigo // its output
+	late := series[len(series)/5:]
+	fmt.Printf("memory: at most %.0f MB while sampling and %.0f MB at the commit; %+.1f MB a minute over the last four fifths, %+.1f over the last three tenths\n", //nolint:forbidigo // its output
+		series.peakMB(), float64(usage.Maxrss)/1e3, late.slopeMB(), series[len(series)*7/10:].slopeMB())
+	fmt.Printf("memory by the minute, MB: %.0f\n", series.minutesMB()) //nolint:forbidigo // its output
 	return nil
 }
 
@@ -124,9 +126,15 @@ func (m memory) peakMB() (peak float64) {
 	return peak
 }
 
-// slopeMB is the slope of least squares over the last four fifths, per minute.
+func (m memory) minutesMB() (minutes []float64) {
+	for i := 59; i < len(m); i += 60 {
+		minutes = append(minutes, m[i]/1e3)
+	}
+	return minutes
+}
+
+// slopeMB is the slope of least squares, per minute.
 func (m memory) slopeMB() float64 {
-	m = m[len(m)/5:]
 	var sx, sy, sxx, sxy float64
 	n := float64(len(m))
 	for i, kb := range m {

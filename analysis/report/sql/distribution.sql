@@ -1,5 +1,5 @@
--- New values of the power sensor, counted by board, stage and bin of power.
-SELECT gpu_uuid, llm_name, inference_stage AS stage, floor(power_instant_w / $width)::INTEGER AS bin, count(*) AS updates
+-- New values of the power sensor, counted by kind of board, stage and watt.
+SELECT gpu_name, llm_name, inference_stage AS stage, floor(power_instant_w)::INTEGER AS w, count(*) AS updates
 FROM samples
-WHERE power_is_new AND NOT warmup AND isfinite(power_instant_w)
+WHERE power_is_new AND NOT warmup AND power_instant_w BETWEEN 0 AND 100000
 GROUP BY ALL ORDER BY ALL

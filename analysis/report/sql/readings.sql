@@ -1,4 +1,4 @@
--- How much there is of each run and board: readings, new values of the power sensor, and the greatest of them.
-SELECT run_id, host, gpu_uuid, count(*) AS readings, count(*) FILTER (power_is_new) AS updates, max(power_instant_w) AS max_w
+-- How much there is of one run and board: readings, and new values of the power sensor.
+SELECT count(*) AS readings, count(*) FILTER (power_is_new) AS updates
 FROM samples
-GROUP BY ALL
+WHERE run_id = $run AND host = $host AND gpu_uuid = $board

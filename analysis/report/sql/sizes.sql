@@ -1,12 +1,11 @@
 -- Latencies of each workload and size: medians, and the range of nine in ten, over the requests that have nothing against
 -- them but overlap.
 WITH usable AS (
-    SELECT *, array_to_string(list_sort(gpu_uuids), '+') AS boards,
-        valid OR list_distinct(invalid_reasons) = ['overlap'] AS counted
+    SELECT *, valid OR list_distinct(invalid_reasons) = ['overlap'] AS counted
     FROM requests
     WHERE NOT warmup
 )
-SELECT boards, llm_name, workload, target_tokens, count(*) AS requests, count(*) FILTER (valid) AS valid,
+SELECT gpu_name, llm_name, workload, target_tokens, count(*) AS requests, count(*) FILTER (valid) AS valid,
     count(*) FILTER (counted) AS counted,
     median(input_tokens) FILTER (counted) AS input_tokens,
     median(output_tokens) FILTER (counted) AS output_tokens,
@@ -17,4 +16,4 @@ SELECT boards, llm_name, workload, target_tokens, count(*) AS requests, count(*)
     median(tpot_s) FILTER (counted) AS tpot_s,
     quantile_disc(tpot_s, 0.95) FILTER (counted) AS tpot_hi_s
 FROM usable
-GROUP BY ALL ORDER BY boards, llm_name, workload DESC, target_tokens
+GROUP BY ALL ORDER BY gpu_name, llm_name, workload DESC, target_tokens

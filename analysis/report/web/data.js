@@ -2,7 +2,7 @@
 // The model that Go wrote into the page, and how numbers and colours are written here.
 
 const model = JSON.parse(document.getElementById("model").textContent);
-for (const table of ["powers", "sizes", "folds", "timelines", "closeups"]) model[table] ??= [];
+for (const table of ["powers", "sizes", "energies", "timelines", "closeups"]) model[table] ??= [];
 const ABSENT = -(2 ** 31);
 
 // column unpacks numbers: differences of whole multiples of a unit, 4 bytes each, compressed.

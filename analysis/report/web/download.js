@@ -49,9 +49,9 @@ function csv(rows) {
 const boards = (d) => ({ gpu: servingOf(d).label, llm: servingOf(d).llm });
 const rowsOf = {
   timeline: () => timelines.panels.flatMap(timelineRows),
-  powers: () => model.powers.map((p) => ({ gpu_uuid: p.gpu_uuid, llm: p.llm_name, stage: p.stage, power_from_w: p.bin * model.bin_w, power_to_w: (p.bin + 1) * model.bin_w, updates: p.updates })),
+  powers: () => model.powers.map((p) => ({ gpu: p.gpu_name, llm: p.llm_name, stage: p.stage, power_from_w: p.w, power_to_w: p.w + 1, updates: p.updates })),
   sizes: () => model.sizes.map((s) => ({ ...boards(s), workload: s.workload, target_tokens: s.target_tokens, requests: s.requests, valid: s.valid, counted: s.counted, input_tokens: s.input_tokens, output_tokens: s.output_tokens, ttft_p05_s: s.ttft_lo_s, ttft_p50_s: s.ttft_s, ttft_p95_s: s.ttft_hi_s, tpot_p05_s: s.tpot_lo_s, tpot_p50_s: s.tpot_s, tpot_p95_s: s.tpot_hi_s })),
-  folds: () => model.folds.map((f) => ({ ...boards(f), run_id: f.run_id, workload: f.workload, target_tokens: f.target_tokens, stage: f.stage, requests: f.requests, requests_resolved: f.resolved, mean_input_tokens: f.input_tokens, mean_output_tokens: f.output_tokens, energy_j: f.energy_j, energy_j_lo: f.energy_j_lo, energy_j_hi: f.energy_j_hi })),
+  energies: () => model.energies.map((e) => ({ ...boards(e), workload: e.workload, target_tokens: e.target_tokens, stage: e.stage, requests: e.requests, sensor_resolved: e.seen, median_input_tokens: e.input_tokens, median_output_tokens: e.output_tokens, energy_j: e.energy_j, energy_j_half_interval: e.energy_j_half_interval })),
   closeups: (workload) => model.closeups.filter((c) => c.workload === workload).flatMap((c) => c.points.map((p) => ({ gpu: model.runs[c.run].label, run_id: c.run_id, request_id: c.request_id, s: p.s, power_instant_w: p.value }))),
 };
 

@@ -57,12 +57,12 @@ function sign(g, { mark, stroke = "currentColor", fill, dash, box, bar, opacity 
 const empty = (width, text) =>
   Plot.plot({ style: FONT, width, height: 60, axis: null, marks: [Plot.text([text], { frameAnchor: "middle", fill: "currentColor", fontSize: 13 })] });
 
-// powers is how the sensor's new values are distributed, a row a stage, a column a board.
+// powers is how the sensor's new values are distributed, a row a stage, a column a kind of board.
 function powers(width) {
   if (!model.powers.length) return empty(width, "no values of instant power");
-  const boards = [...new Map(model.runs.map((r) => [`${r.gpu_uuid} ${r.llm_name}`, r])).values()];
+  const boards = [...new Map(model.runs.map((r) => [`${r.gpu_name} ${r.llm_name}`, r])).values()];
   const stages = STAGES.filter((s) => model.powers.some((p) => p.stage === s));
-  const label = (run) => (llms.length > 1 ? `${run.label} · ${run.llm_name}` : run.label);
+  const label = (run) => (llms.length > 1 ? `${run.gpu_name} · ${run.llm_name}` : run.gpu_name);
   const curves = boards.flatMap((run) => stages.map((stage) => distribution(run, stage))).filter((c) => c.n > 0);
   const narrow = width < NARROW;
   const facets = narrow ? { fy: (d) => `${label(d.run)}\n${d.stage}` } : { fx: (d) => label(d.run), fy: "stage" };
@@ -85,18 +85,16 @@ function powers(width) {
   });
 }
 
-const COARSER = 5; // bins of the model in one that is drawn
-
 function distribution(run, stage) {
-  const mine = model.powers.filter((p) => p.gpu_uuid === run.gpu_uuid && p.llm_name === run.llm_name && p.stage === stage);
+  const mine = model.powers.filter((p) => p.gpu_name === run.gpu_name && p.llm_name === run.llm_name && p.stage === stage);
   const n = d3.sum(mine, (p) => p.updates);
   let below = 0;
-  const middle = d3.sort(mine, (p) => p.bin).find((p) => (below += p.updates) >= n / 2);
-  const counts = d3.rollup(mine, (v) => d3.sum(v, (p) => p.updates), (p) => Math.floor(p.bin / COARSER));
+  const middle = d3.sort(mine, (p) => p.w).find((p) => (below += p.updates) >= n / 2);
+  const counts = d3.rollup(mine, (v) => d3.sum(v, (p) => p.updates), (p) => Math.floor(p.w / model.bin_w));
   const fullest = d3.max(counts.values());
   const [first, last] = d3.extent(counts.keys());
-  const bins = n ? d3.range(first - 1, last + 2).map((bin) => ({ w: bin * COARSER * model.bin_w, height: (counts.get(bin) ?? 0) / fullest })) : [];
-  return { run, stage, n, bins, median: middle ? (middle.bin + 0.5) * model.bin_w : null };
+  const bins = n ? d3.range(first - 1, last + 2).map((bin) => ({ w: bin * model.bin_w, height: (counts.get(bin) ?? 0) / fullest })) : [];
+  return { run, stage, n, bins, median: middle ? middle.w + 0.5 : null };
 }
 
 // curves draws a quantity against another, logarithmically: a line a board, with intervals; hollow marks where the sensor
@@ -109,7 +107,7 @@ function curves(width, { points, x, y, hollow, dashed, interval }) {
   const marks = shown.flatMap((serving) => {
     const ink = colour(serving);
     const mine = usable.filter((p) => p.serving === serving);
-    const line = (dash) => Plot.line(mine.filter((p) => (p.dash ?? false) === dash), { ...facet, x: "x", y: "y", z: (d) => d.run ?? "", stroke: ink, strokeWidth: 1.5, strokeDasharray: dash ? "4 3" : null, sort: "x" });
+    const line = (dash) => Plot.line(mine.filter((p) => (p.dash ?? false) === dash), { ...facet, x: "x", y: "y", z: (d) => d.serving.label, stroke: ink, strokeWidth: 1.5, strokeDasharray: dash ? "4 3" : null, sort: "x" });
     return [
       line(false), line(true),
       Plot.ruleX(mine, { ...facet, x: "x", y1: "lo", y2: "hi", stroke: ink, strokeWidth: 1.3 }),
@@ -163,18 +161,18 @@ const tpotPoints = (x) => sizes().filter((s) => s.tpot_s != null && s.output_tok
 const tpotLength = (width) => curves(width, { points: tpotPoints((s) => s.output_tokens).filter((p) => !p.dash), x: "output tokens", y: "time per output token (ms)", interval: NINE });
 const tpotContext = (width) => curves(width, { points: tpotPoints(context), x: "context: input and half of the output (tokens)", y: "time per output token (ms)", interval: NINE, dashed: "prefill-oriented prompts" });
 
-function energy(f, x, per) {
-  const scale = 1 / per;
+function energy(e, x, per) {
+  const [y, half] = [e.energy_j / per, e.energy_j_half_interval / per];
   return {
-    serving: servingOf(f), run: f.run_id, x, y: f.energy_j * scale, lo: f.energy_j_lo * scale, hi: f.energy_j_hi * scale, hollow: f.resolved === 0, dash: f.workload === "prefill" && f.stage === "decode",
-    title: `${name(servingOf(f))}\n${kind(f)} tokens, ${whole(f.requests)} requests\n${number(f.energy_j * scale, 4)} J (${number(f.energy_j_lo * scale, 4)} to ${number(f.energy_j_hi * scale, 4)})\n${f.resolved ? `seen alone in ${whole(f.resolved)}` : "never seen alone"}`,
+    serving: servingOf(e), x, y, lo: y - half, hi: y + half, hollow: !e.seen, dash: e.workload !== e.stage,
+    title: `${name(servingOf(e))}\n${kind(e)} tokens, ${whole(e.requests)} requests\n${number(y, 4)} ± ${number(half, 2)} J${e.seen ? "" : "\nthe sensor never saw that stage alone"}`,
   };
 }
 const prefillJ = (width) => curves(width, {
-  points: model.folds.filter((f) => f.stage === "prefill" && f.workload === "prefill").map((f) => energy(f, f.input_tokens, 1)),
+  points: model.energies.filter((f) => f.stage === "prefill" && f.workload === "prefill").map((f) => energy(f, f.input_tokens, 1)),
   x: "input tokens", y: "energy of prefill (J)", hollow: HOLLOW, interval: CI,
 });
 // The first token is prefill's: decode makes one less than the answer has.
-const tokenJ = (x) => model.folds.filter((f) => f.stage === "decode" && f.output_tokens >= FEW).map((f) => energy(f, x(f), f.output_tokens - 1));
+const tokenJ = (x) => model.energies.filter((f) => f.stage === "decode" && f.output_tokens >= FEW).map((f) => energy(f, x(f), f.output_tokens - 1));
 const tokenJLength = (width) => curves(width, { points: tokenJ((f) => f.output_tokens).filter((p) => !p.dash), x: "output tokens", y: "energy per output token (J)", hollow: HOLLOW, interval: CI });
 const tokenJContext = (width) => curves(width, { points: tokenJ(context), x: "context: input and half of the output (tokens)", y: "energy per output token (J)", hollow: HOLLOW, interval: CI, dashed: "prefill-oriented prompts" });

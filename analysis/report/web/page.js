@@ -4,7 +4,7 @@
 const PAPER = 690; // px: A4 less its margins
 const timelines = new Timelines(document.getElementById("timelines"));
 const drawers = { ttft, prefillJ, tpotLength, tpotContext, tokenJLength, tokenJContext, powers, split, closePrefill: closeUp("prefill"), closeDecode: closeUp("decode") };
-const rowNames = { ttft: "sizes", tpotLength: "sizes", tpotContext: "sizes", prefillJ: "folds", tokenJLength: "folds", tokenJContext: "folds", split: "folds", powers: "powers", timeline: "timeline" };
+const rowNames = { ttft: "sizes", tpotLength: "sizes", tpotContext: "sizes", prefillJ: "energies", tokenJLength: "energies", tokenJContext: "energies", split: "energies", powers: "powers", timeline: "timeline" };
 const figures = [...document.querySelectorAll("figure[data-draw]")];
 
 function draw(figure, width) {

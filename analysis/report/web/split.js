@@ -3,20 +3,20 @@
 
 // split stacks the stages of a request of each kind, a column a board; the whole is written beside it.
 function split(width) {
-  const kinds = [...new Set(model.folds.map(kind))];
+  const kinds = [...new Set(model.energies.map(kind))];
   if (!kinds.length) return empty(width, "no energies");
-  const shown = model.servings.filter((s) => model.folds.some((f) => servingOf(f) === s));
+  const shown = model.servings.filter((s) => model.energies.some((f) => servingOf(f) === s));
   const bars = [];
   for (const serving of shown) {
     for (const of of kinds) {
-      const parts = latest(model.folds.filter((f) => servingOf(f) === serving && kind(f) === of));
+      const parts = model.energies.filter((f) => servingOf(f) === serving && kind(f) === of);
       const total = d3.sum(parts, (f) => f.energy_j);
       let x = 0;
       for (const stage of ["prefill", "decode"]) {
         const f = parts.find((p) => p.stage === stage);
         if (!f) continue;
         const share = (100 * f.energy_j) / total;
-        bars.push({ serving: name(serving), ink: colour(serving), kind: of, stage, x1: x, x2: x + share, f, total, seen: f.resolved > 0 });
+        bars.push({ serving: name(serving), ink: colour(serving), kind: of, stage, x1: x, x2: x + share, f, total, seen: f.seen });
         x += share;
       }
     }
@@ -38,15 +38,9 @@ function split(width) {
       Plot.barX(bars.filter((b) => b.seen), { ...facet, y: "kind", x1: "x1", x2: "x2", fill: "ink", fillOpacity: (b) => opacity[b.stage], insetTop: 2, insetBottom: 2 }),
       Plot.barX(bars.filter((b) => !b.seen), { ...facet, y: "kind", x1: "x1", x2: "x2", fill: "ink", fillOpacity: (b) => 0.5 * opacity[b.stage], stroke: "ink", strokeDasharray: "3 2", insetTop: 2, insetBottom: 2, insetLeft: 1, insetRight: 1 }),
       Plot.text(totals, { ...facet, y: "kind", x: 103, textAnchor: "start", text: (b) => joules(b.total), fill: "currentColor", fontSize: 11.5 }),
-      Plot.tip(bars, Plot.pointerX({ ...facet, y: "kind", x1: "x1", x2: "x2", title: (b) => `${b.serving}, ${b.kind} tokens\n${b.stage}: ${joules(b.f.energy_j)} (${joules(b.f.energy_j_lo)} to ${joules(b.f.energy_j_hi)}), ${number(b.x2 - b.x1)} %` })),
+      Plot.tip(bars, Plot.pointerX({ ...facet, y: "kind", x1: "x1", x2: "x2", title: (b) => `${b.serving}, ${b.kind} tokens\n${b.stage}: ${joules(b.f.energy_j)} ± ${joules(b.f.energy_j_half_interval)}, ${number(b.x2 - b.x1)} %` })),
     ],
   });
-}
-
-// latest keeps the folds of the last of several runs.
-function latest(folds) {
-  const last = folds.reduce((run, f) => (f.run_id > run ? f.run_id : run), "");
-  return folds.filter((f) => f.run_id === last);
 }
 
 // closeUp shows one request a board as its power sensor did, with what the request's own clock says of its stages.

@@ -1,0 +1,75 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/llm-tracer/tracer/analysis/query"
+)
+
+const sample = "../../datasets/sample"
+
+func build(t *testing.T, f Filter, runs ...string) (*Model, error) {
+	t.Helper()
+	d, err := query.Open(t.Context(), sample, runs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	return Build(t.Context(), d, sample, "test", f)
+}
+
+func TestTheSampleIsDrawnAsItIs(t *testing.T) {
+	m, err := build(t, Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Dataset != "sample" || !m.Simulated || len(m.Runs) != 3 || len(m.Servings) != 3 || len(m.Timelines) != 3 || len(m.CloseUps) != 6 {
+		t.Errorf("%s: simulated %v, %d runs, %d servings, %d timelines, %d close-ups", m.Dataset, m.Simulated, len(m.Runs), len(m.Servings), len(m.Timelines), len(m.CloseUps))
+	}
+	for _, line := range m.Timelines {
+		run := m.Runs[line.Run]
+		if line.BucketS != 0 || line.Values != run.Readings || int64(len(line.Requests)) != run.Requests {
+			t.Errorf("%s: buckets of %v s, %d of %d readings, %d of %d requests", run.RunID, line.BucketS, line.Values, run.Readings, len(line.Requests), run.Requests)
+		}
+	}
+	b := open(t, m, 1280, 900)
+	for board := range 3 {
+		if n := b.drawn(b.picture("#time"), []string{"--c0", "--c1", "--c2"}[board]); n < 100 {
+			t.Errorf("%d pixels in the colour of board %d", n, board)
+		}
+	}
+}
+
+func TestOnlyWhatWasChosenIsReported(t *testing.T) {
+	m, err := build(t, Filter{GPU: "sim-A10"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page bytes.Buffer
+	if err := m.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	if text := page.String(); !strings.Contains(text, "sim-A10") || strings.Contains(text, "sim-H100-SXM") {
+		t.Error("the page has other boards than the chosen one")
+	}
+	if m, err = build(t, Filter{}, "sample-a100-80"); err != nil || len(m.Runs) != 1 || m.Runs[0].RunID != "sample-a100-80" {
+		t.Errorf("%v, %v", m, err)
+	}
+	if _, err = build(t, Filter{LLM: "another"}); !errors.Is(err, ErrNoRuns) {
+		t.Errorf("got %v, want ErrNoRuns", err)
+	}
+}
+
+func TestColumnsKeepAbsenceAndOrder(t *testing.T) {
+	c := watts()
+	c.add(new(12.34))
+	c.add(nil)
+	c.add(new(-1.0))
+	if got := c.Floats(); got[0] != 12.34 || !math.IsNaN(got[1]) || got[2] != -1 {
+		t.Errorf("%v", got)
+	}
+}
