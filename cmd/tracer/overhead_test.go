@@ -139,7 +139,7 @@ func TestAServerThatSamplingSlowsDownIsFoundOut(t *testing.T) {
 		Requests: 2, PromptSize: 50, Size: 10,
 	}
 	var out, progress bytes.Buffer
-	b := &boards{devices: []sampler.Device{watched{board, &readNS}}}
+	b := &boards{devices: []sampler.Device{watched{board, &readNS}}, patience: 10 * time.Second}
 	if err := o.compare(&terminal{out: &out, err: &progress}, &layers{}, b, 10*time.Millisecond, nebula.Profile{}); err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
