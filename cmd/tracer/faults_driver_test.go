@@ -107,7 +107,10 @@ func aMissingFunction(t *testing.T) {
 		t.Error("power is not NULL, or utilisation is")
 	}
 	cmd, printed := b.started("", "doctor", "--endpoint", b.url, "--out", b.dir)
-	b.ended(cmd, printed, exitOK, "nvmlDeviceGetFieldValues is not in this driver")
+	_ = cmd.Wait() // its code is that of all its checks, of which a busy machine's clock is one
+	if want := "nvmlDeviceGetFieldValues is not in this driver"; !strings.Contains(printed.String(), want) {
+		t.Errorf("doctor does not say %q:\n%s", want, printed)
+	}
 }
 
 func aMissingNecessity(t *testing.T) {
