@@ -29,6 +29,7 @@ var hostFaults = []fault{
 	{"killed, then resumed", byKernel, "the run is recovered, says what is lost, and goes on under the options it was started with", killedThenResumed},
 	{"killed while its files are published", byStrace, "verify warns, and --repair leaves everything where it is; tracer recover goes on with the publication", killedWhilePublishing},
 	{"SIGINT or SIGTERM", byKernel, "the run is committed; exit 130; it can be resumed", stoppedBySignal},
+	{"the screen is gone (tee dies of the same Ctrl-C; head has read enough)", byKernel, "the run is committed, with the exit code that it would have had", screenGone},
 	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most", abortedBySignal},
 	{"disk full while collecting", byTmpfs, "the run stops and is committed with the room that was set aside; exit 3", diskFull},
 	{"disk full, and still so at the commit", byTmpfs, "exit 1; once there is room tracer recover publishes everything", diskFullToTheEnd},
@@ -56,11 +57,15 @@ type started struct {
 	said *strings.Builder
 }
 
-// start runs tracer until the run that it is named for has journalled something, at least for that long.
-func start(t *testing.T, dir, run string, args []string) *started {
+// start runs tracer until the run that it is named for has journalled something, at least for that long. What it says is
+// kept, or goes to a screen.
+func start(t *testing.T, dir, run string, args []string, screen ...*os.File) *started {
 	t.Helper()
 	s := &started{exec.Command(args[0], args[1:]...), &strings.Builder{}}
 	s.Env, s.Stdout, s.Stderr = environ(), s.said, s.said
+	for _, f := range screen {
+		s.Stdout, s.Stderr = f, f
+	}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -155,6 +160,30 @@ func stoppedBySignal(t *testing.T) {
 			t.Errorf("status %s", m.Status)
 		}
 		ends(t, exitOK, []string{"collect", "--resume", run, "--out", dir, "--dry-run"}, `of 1200 requests are left`)
+	}
+}
+
+func screenGone(t *testing.T) {
+	dir := inMemory(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	for run, code := range map[string]int{"whole": exitOK, "stopped": exitInterrupted} {
+		args := shortRun(dir, run, "--repeat", "3")
+		if code == exitInterrupted {
+			args = longRun(dir, run)
+		}
+		s := start(t, dir, run, of(t, args), write)
+		if code == exitInterrupted {
+			_ = s.Process.Signal(os.Interrupt)
+		}
+		s.ends(t, code)
+		committed(t, dir, run)
 	}
 }
 
