@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/pipeline/journal"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
@@ -27,10 +28,11 @@ const (
 var hostFaults = []fault{
 	{"SIGKILL at any instant", "the crash harness: 200 kills of runs, commits and recoveries", "collect --resume comes to the requests of an undisturbed run, each once; DuckDB, which reads all the while, never sees a torn file", killedAtAnyInstant},
 	{"killed, then resumed", byKernel, "the run is recovered, says what is lost, and goes on under the options it was started with", killedThenResumed},
+	{"killed with several requests in flight", byKernel, "these are rows, `interrupted`, and are sent again by --resume; the readings since the oldest of them began are left out, which a gap says; verify --strict is clean", killedInFlight},
 	{"killed while its files are published", byStrace, "verify warns, and --repair leaves everything where it is; tracer recover goes on with the publication", killedWhilePublishing},
 	{"SIGINT or SIGTERM", byKernel, "the run is committed; exit 130; it can be resumed", stoppedBySignal},
 	{"the screen is gone (tee dies of the same Ctrl-C; head has read enough)", byKernel, "the run is committed, with the exit code that it would have had", screenGone},
-	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most", abortedBySignal},
+	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most, and the requests in flight with the readings since the oldest of them began", abortedBySignal},
 	{"disk full while collecting", byTmpfs, "the run stops and is committed with the room that was set aside; exit 3", diskFull},
 	{"disk full, and still so at the commit", byTmpfs, "exit 1; once there is room tracer recover publishes everything", diskFullToTheEnd},
 	{"disk full before the start", byTmpfs, "exit 4, names the folder and the mend", diskFullAtFirst},
@@ -72,7 +74,7 @@ func start(t *testing.T, dir, run string, args []string, screen ...*os.File) *st
 	t.Cleanup(func() { _ = s.Process.Kill() })
 	grown := func() bool {
 		info, err := os.Stat(journal.Path(dir, store.RunName(run, hostname())))
-		return err == nil && info.Size() > 12_000 // two seconds or so
+		return err == nil && info.Size() > 20_000 // two seconds or so
 	}
 	for deadline := time.Now().Add(time.Minute); !grown(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -148,6 +150,26 @@ func killedThenResumed(t *testing.T) {
 	ends(t, exitUsage, []string{"collect", "--resume", "one", "--run-id", "x", "--out", dir}, `--run-id with --resume`)
 	ends(t, exitOK, []string{"recover", "--out", dir}, `nothing to recover`)
 	ends(t, exitUsage, []string{"recover", "--out", dir, "one"}, `no journal`)
+}
+
+func killedInFlight(t *testing.T) {
+	dir := inMemory(t)
+	s := start(t, dir, "one", of(t, collectArgs(dir, "one", "--gpu", "sim:H200", "--endpoint", "sim", "--sizes", "1000", "--prompts", "9", "--idle", "0s", "--warmup", "0", "--period", "1ms", "--concurrency", "3")))
+	time.Sleep(2 * time.Second) // readings are journalled twice a second
+	_ = s.Process.Kill()
+	s.ends(t, -1)
+	ends(t, exitOK, []string{"recover", "--out", dir}, `[123] of the requests never ended; \d+ readings .* left out`)
+	ends(t, exitOK, []string{"verify", "--strict", dir})
+	m := committed(t, dir, "one")
+	sent, err := analysis.Dataset{Dir: dir}.Sent(&m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent = slices.DeleteFunc(sent, func(s analysis.Sent) bool { return s.ErrorType != schema.ErrorInterrupted })
+	if len(sent) == 0 || len(sent) > 3 {
+		t.Errorf("%d requests are interrupted", len(sent))
+	}
+	ends(t, exitOK, []string{"query", dir, "SELECT gaps FROM runs"}, `why=unlabelled`)
 }
 
 func stoppedBySignal(t *testing.T) {
