@@ -80,7 +80,7 @@ func List(root string) ([]Run, error) {
 			r.Header = *j.Header
 			err = j.Close()
 		} else {
-			r.Header, err = peek(Path(root, name)), nil
+			r.Header, err = Peek(root, name), nil
 		}
 		if err != nil {
 			return nil, err
@@ -90,8 +90,9 @@ func List(root string) ([]Run, error) {
 	return found, nil
 }
 
-// peek reads the header of a journal that somebody else may be writing.
-func peek(path string) (h Header) {
+// Peek reads the header of a journal that somebody else may be writing; it is empty where that cannot be.
+func Peek(root, name string) (h Header) {
+	path := Path(root, name)
 	f, err := os.Open(path)
 	if err != nil {
 		return h

@@ -9,8 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -93,6 +95,20 @@ func (r Run) Uncommitted() error {
 func (r Run) Committed() bool {
 	_, err := os.Stat(r.manifest())
 	return err == nil
+}
+
+// Stray is a file of the run's that stands among the tables; empty where there is none.
+func (r Run) Stray() string {
+	const longest = len("-12345678-000") // what is added to the run's name; more belongs to a run whose name begins like it
+	for _, pattern := range []string{"samples/*/*/*/%s-*-[0-9][0-9][0-9].parquet", "requests/*/*/%s-*-[0-9][0-9][0-9].parquet", "runs/%s.parquet", "folds/%s.parquet"} {
+		found, _ := fs.Glob(os.DirFS(r.Root), fmt.Sprintf(pattern, r.Name)) // the pattern is sound
+		for _, file := range found {
+			if added := strings.TrimSuffix(strings.TrimPrefix(path.Base(file), r.Name), ".parquet"); len(added) <= longest {
+				return file
+			}
+		}
+	}
+	return ""
 }
 
 // Fresh makes the run's own temporary folder, without what a process that broke off may have left there. The caller holds
