@@ -35,7 +35,7 @@ var hostFaults = []fault{
 	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most, and the requests in flight with the readings since the oldest of them began", abortedBySignal},
 	{"disk full while collecting", byTmpfs, "the run stops and is committed with the room that was set aside; exit 3", diskFull},
 	{"disk full, and still so at the commit", byTmpfs, "exit 1; once there is room tracer recover publishes everything", diskFullToTheEnd},
-	{"disk full before the start", byTmpfs, "exit 4, names the folder and the mend", diskFullAtFirst},
+	{"disk full before the start", byTmpfs, "exit 4, names the folder and how much room is needed", diskFullAtFirst},
 	{"read-only folder", "a read-only tmpfs", "exit 4, names the folder and the mend", readOnly},
 	{"the journal cannot be written any more (EIO)", byStrace, "the run stops; what was journalled is committed as recovered; exit 3", brokenDisk},
 	{"slow disk", byStrace, "told early; nothing is dropped; journal_sync_max_s in runs", slowDisk},
@@ -272,7 +272,7 @@ dd if=/dev/zero of="$DIR/filler" bs=4k 2>/dev/null || true; wait; rm "$DIR/fille
 
 func diskFullAtFirst(t *testing.T) {
 	_, said := small(t, tight, `dd if=/dev/zero of="$DIR/filler" bs=4k 2>/dev/null || true; tracer "$@"`, longRun("$DIR", "one"))
-	holds(t, 0, said, 0, `exit 4`, `--out \S+: .*no space left on device; choose a folder that you may write to`)
+	holds(t, 0, said, 0, `exit 4`, `--out \S+: .*no space left on device; make room: a run sets 8 MiB aside`)
 }
 
 func readOnly(t *testing.T) {

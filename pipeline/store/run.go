@@ -123,8 +123,8 @@ func (r Run) Fresh() error {
 	return nil
 }
 
-// reserved is what a full disk leaves for the last readings, the tables beside the samples and the manifest.
-const reserved = 8 << 20
+// Reserved is what a full disk leaves for the last readings, the tables beside the samples and the manifest, in bytes.
+const Reserved = 8 << 20
 
 func (r Run) reserve() string { return filepath.Join(r.Tmp(), "reserve") }
 
@@ -134,12 +134,12 @@ func (r Run) Reserve() error {
 	if err != nil {
 		return fmt.Errorf("reserving room: %w", err)
 	}
-	err = unix.Fallocate(int(f.Fd()), 0, 0, reserved)
+	err = unix.Fallocate(int(f.Fd()), 0, 0, Reserved)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		err = nil
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("reserving %d MiB: %w", reserved>>20, err)
+		return fmt.Errorf("reserving %d MiB: %w", Reserved>>20, err)
 	}
 	return nil
 }
