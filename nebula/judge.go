@@ -49,6 +49,8 @@ func (x *exchange) judge(a *answer, v verdict) {
 		x.fail(ErrTypeStreamBroken, broken(v.err))
 	case a.garbage > 0:
 		x.fail(ErrTypeBadResponse, fmt.Sprintf("%d of %d events are no JSON", a.garbage, a.events))
+	case len(a.tokensNS) == 0 && x.span.OutputTokens.V == 0 && a.finish == "": // a model may choose to say nothing, and says so
+		x.fail(ErrTypeEmpty, "the answer has no token, and no reason why it ended")
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	ErrTypeStreamError   = "stream_error"           // an error inside a stream that began as a success
 	ErrTypeStreamBroken  = schema.ErrorStreamBroken // the stream ended without [DONE]
 	ErrTypeBadResponse   = "bad_response"           // not an event stream, or events that are no JSON
+	ErrTypeEmpty         = "empty_answer"           // neither a token nor a finish reason
 	ErrTypeTooLarge      = "too_large"              // a line or the whole answer exceeds its bound
 	ErrTypeInterrupted   = schema.ErrorInterrupted  // the run was stopped
 	ErrTypeBadRequest    = "bad_request"            // the request could not be written

@@ -314,3 +314,15 @@ func TestOverlappingRequestsLieOnOneClock(t *testing.T) {
 		}
 	})
 }
+
+// An answer without a token, and without a reason why it ended, is none: where all are like that the run stops.
+func TestAnEmptyAnswerIsAFailure(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for _, empty := range []string{done, roleOnly + "\n\n" + done} {
+			s := send(t, stream(empty), hello, nil).Span
+			if s.ErrorType != ErrTypeEmpty || !slices.Contains(s.Invalid, schema.ReasonFailed) || usable(s) {
+				t.Errorf("%q: %q, %v", empty, s.ErrorType, s.Invalid)
+			}
+		}
+	})
+}

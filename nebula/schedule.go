@@ -151,7 +151,7 @@ func (w *worker) ask(ctx context.Context, p *schema.Prompt) *Reply {
 // attempt tells the pipeline that a request opens before the request exists, and hands its span over afterwards. The
 // prompt was first sent when it began.
 func (w *worker) attempt(ctx context.Context, p *schema.Prompt, call Call, began time.Time) *Reply {
-	if w.err = w.push(ctx, &schema.SpanEvent{OpenNS: clock.Now()}); w.err != nil {
+	if w.err = w.push(ctx, &schema.SpanEvent{OpenNS: clock.Now(), Opening: w.c.opening(p, call)}); w.err != nil {
 		return &Reply{Span: w.c.newSpan(p, call)} // never opened: there is no row to lose
 	}
 	reply := w.c.Send(ctx, p, call)

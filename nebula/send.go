@@ -2,6 +2,7 @@ package nebula
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -119,6 +120,13 @@ func (c *Client) newSpan(p *schema.Prompt, call Call) *schema.Span {
 	if p.MaxTokens > 0 {
 		s.OutputTokensRequested = schema.Some(p.MaxTokens)
 	}
+	return s
+}
+
+// opening is what is known of a request before it is sent.
+func (c *Client) opening(p *schema.Prompt, call Call) *schema.Span {
+	s := c.newSpan(p, call)
+	s.TextTokens = cmp.Or(p.RunTokens, p.TextTokens)
 	return s
 }
 

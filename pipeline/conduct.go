@@ -32,6 +32,25 @@ func (h *holes) until(ns int64, period time.Duration) {
 	h.lastNS = ns
 }
 
+// atEnd are the gaps of a board whose run broke off at an instant: its readings from the horizon on, up to its last, are
+// left out. Where it was not to be read all the time, a silence tells nothing.
+func (h *holes) atEnd(horizon, lastNS, endNS int64, period time.Duration, sparse bool) []schema.Gap {
+	if sparse {
+		h.gaps = nil
+	}
+	if lastNS > 0 {
+		if !sparse {
+			h.until(min(horizon, lastNS), period)
+		}
+		h.gaps = append(h.gaps, schema.Gap{FromNS: min(horizon, lastNS), ToNS: lastNS, Why: schema.GapUnlabelled})
+		h.lastNS = lastNS
+	}
+	if !sparse {
+		h.until(endNS, period)
+	}
+	return h.gaps
+}
+
 // throttling is a reading of the clocks' event reasons.
 type throttling struct{ ns, reasons int64 }
 

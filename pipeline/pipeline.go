@@ -88,7 +88,7 @@ func Open(c Config) (*Pipeline, error) {
 		c.Planned = make([]schema.Sampling, len(c.Boards))
 	}
 	p := &Pipeline{Config: c, out: store.Run{Root: c.Dir, Name: store.RunName(c.Run.ID, c.Run.Host)}, record: recorder{age: batchAge}}
-	if err := p.out.Uncommitted(); err != nil {
+	if err := errors.Join(p.out.Uncommitted(), elsewhere(p.out, c.Run.ID)); err != nil {
 		return nil, err
 	}
 	if _, err := store.PublishCorpus(c.Dir, c.Run.CorpusID, c.Prompts); err != nil {
@@ -104,7 +104,7 @@ func Open(c Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = p.out.Uncommitted(); err == nil { // still
+	if err = errors.Join(p.out.Uncommitted(), elsewhere(p.out, c.Run.ID)); err == nil { // still
 		if err = p.out.Fresh(); err == nil {
 			err = p.out.Reserve()
 		}
@@ -127,6 +127,33 @@ func Free(dir, id, host string) error {
 	}
 	if _, err := os.Stat(journal.Path(dir, out.Name)); err == nil {
 		return begun(out)
+	}
+	return elsewhere(out, id)
+}
+
+// elsewhere refuses a run id that another host has used in the dataset, since request ids begin with it, and one whose files
+// stand there without their manifest, as where the tables alone were copied.
+func elsewhere(out store.Run, id string) error {
+	catalog, err := store.ReadCatalog(out.Root)
+	if err != nil {
+		return err
+	}
+	for name, m := range catalog.Runs {
+		if m.RunID == id && name != out.Name {
+			return fmt.Errorf("%w: host %s has measured it into this dataset; choose another --run-id", store.ErrRunExists, m.Host)
+		}
+	}
+	journals, err := journal.Names(out.Root)
+	if err != nil {
+		return err
+	}
+	for _, name := range journals {
+		if run := journal.Peek(out.Root, name).Run; run.ID == id && name != out.Name {
+			return fmt.Errorf("%w: host %s is writing it, or has broken off; choose another --run-id", store.ErrRunExists, run.Host)
+		}
+	}
+	if file := out.Stray(); file != "" {
+		return fmt.Errorf("%w: %s stands there without its manifest; choose another --run-id, or copy the folder _tracer as well", store.ErrRunExists, file)
 	}
 	return nil
 }

@@ -222,7 +222,7 @@ func (p *Pipeline) takeSpans() error {
 func (p *Pipeline) take(worker int, e schema.SpanEvent) error {
 	if e.Span == nil {
 		p.open[worker] = e.OpenNS
-		return p.persist(func() error { return p.journal.Opened(worker, e.OpenNS) })
+		return p.persist(func() error { return p.journal.Opened(worker, e.OpenNS, e.Opening) })
 	}
 	p.closed(worker, e.Span)
 	return p.persist(func() error { return p.journal.Closed(worker, e.Span) })

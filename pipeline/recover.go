@@ -20,7 +20,8 @@ type Recovered struct {
 	Whole      bool                 // nothing is lost: the run had ended, and only its publication had not
 	Damage     *journal.DamageError // what of the journal could not be read; nil where all could
 	Kept       string               // where the journal was set aside, because there is more behind the damage
-	Unlabelled int64                // readings left out: taken during a request that never ended
+	Unlabelled int64                // readings left out: taken since the oldest request that never ended began
+	InFlight   int                  // requests that never ended
 }
 
 // Recover publishes what the journal of a run holds and removes it. It may break off at any instant, and be done again. It
@@ -65,6 +66,7 @@ func republish(j *journal.Journal, out store.Run, tracer string) (r Recovered, e
 	}
 	sampling := end.sampling
 	if r.Whole = sampling != nil; !r.Whole {
+		r.InFlight = len(end.inFlight)
 		if sampling, r.Unlabelled, err = p.brokenOff(end); err != nil {
 			return r, err
 		}
@@ -82,6 +84,8 @@ type ending struct {
 	look     journal.Look      // the last
 	steps    []schema.ClockStep
 	damage   *journal.DamageError
+	horizon  int64                // up to where readings are labelled
+	inFlight map[int]*schema.Span // by worker
 }
 
 // replay labels all that the journal holds, from nothing.
@@ -94,6 +98,7 @@ func (p *Pipeline) replay() (e ending, err error) {
 	if err != nil {
 		return e, err
 	}
+	e.inFlight = map[int]*schema.Span{}
 	for err == nil {
 		err = p.follow(events, &e)
 	}
@@ -103,12 +108,12 @@ func (p *Pipeline) replay() (e ending, err error) {
 	if !errors.Is(err, io.EOF) {
 		return e, err
 	}
-	horizon := p.horizon(e.look.NS)
+	e.horizon = p.horizon(e.look.NS)
 	if e.sampling != nil {
-		horizon = math.MaxInt64
+		e.horizon = math.MaxInt64
 	}
 	e.at = events.At()
-	return e, p.label(e.at, horizon)
+	return e, p.label(e.at, e.horizon)
 }
 
 // follow takes one frame.
@@ -118,9 +123,14 @@ func (p *Pipeline) follow(events *journal.Replay, end *ending) error {
 	case err != nil:
 		return err
 	case e.Span != nil:
+		delete(end.inFlight, e.Worker)
 		p.closed(e.Worker, e.Span)
 	case e.OpenNS != 0:
 		p.open[e.Worker] = e.OpenNS
+		if e.Opening != nil {
+			e.Opening.StartNS = e.OpenNS
+			end.inFlight[e.Worker] = e.Opening
+		}
 	case e.End != nil:
 		*p.Run, end.sampling = e.End.Run, e.End.Sampling
 	default:
@@ -146,48 +156,68 @@ func (e *ending) looked(at journal.Look, start clock.Pair) {
 
 // brokenOff fills in what is known of a run that could not say how it ended, and counts the readings that nobody can label.
 func (p *Pipeline) brokenOff(end ending) (sampling []schema.Sampling, unlabelled int64, err error) {
-	left := make([]int64, len(p.Boards))
-	for len(p.batch) > 0 {
-		for _, r := range p.batch[p.next:] {
-			left[r.Board]++
-			unlabelled++
-			p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod)
-		}
-		p.next = 0
-		if p.batch, err = p.rows.Next(end.at, p.batch); err != nil {
-			return nil, 0, err
-		}
+	left, lastNS, err := p.leftOut(end.at)
+	if err != nil {
+		return nil, 0, err
 	}
 	run := p.Run
 	run.Status, run.JournalCut = schema.StatusRecovered, schema.Some(int64(0))
 	if end.damage != nil {
 		run.JournalCut.V = end.damage.Bytes
 	}
-	run.End = run.Start
-	if end.look.NS != 0 {
-		run.End = end.look.Clock
-	}
-	for i := range p.requests {
-		if later := p.requests[i].EndNS - run.End.MonotonicNS; later > 0 {
-			run.End.MonotonicNS += later
-			run.End.WallNS += later
-		}
-	}
+	p.endRun(end)
 	took := time.Duration(run.End.MonotonicNS - run.Start.MonotonicNS).Seconds()
 	blocks := slices.ContainsFunc(p.requests, func(r schema.Request) bool { return r.Overhead.Round.OK }) // of tracer overhead, some without readings
 	for i, s := range p.Planned {
+		unlabelled += left[i]
 		s.Unknown, s.Readings, s.Unlabelled = true, p.labelled[i]+left[i], left[i]
 		s.ClockSteps = end.steps
-		if holes := &p.conducts[i].holes; !blocks {
-			holes.until(run.End.MonotonicNS, s.PowerPeriod)
-			s.Gaps = holes.gaps
-		}
+		s.Gaps = p.conducts[i].holes.atEnd(end.horizon, lastNS[i], run.End.MonotonicNS, s.PowerPeriod, blocks)
 		if took > 0 {
 			s.AchievedHz = float64(s.Readings) / took
 		}
 		sampling = append(sampling, s)
 	}
 	return sampling, unlabelled, nil
+}
+
+// leftOut are the readings of the journal that were not labelled: by board, how many, and when the last of them was taken.
+func (p *Pipeline) leftOut(before int64) (left, lastNS []int64, err error) {
+	left, lastNS = make([]int64, len(p.Boards)), make([]int64, len(p.Boards))
+	for len(p.batch) > 0 {
+		for _, r := range p.batch[p.next:] {
+			left[r.Board]++
+			lastNS[r.Board] = r.MidNS()
+		}
+		p.next = 0
+		if p.batch, err = p.rows.Next(before, p.batch); err != nil {
+			return nil, nil, err
+		}
+	}
+	return left, lastNS, nil
+}
+
+// endRun ends a run that broke off where its journal does, and the requests in flight with it.
+func (p *Pipeline) endRun(end ending) {
+	run := p.Run
+	run.End = run.Start
+	if end.look.NS != 0 {
+		run.End = end.look.Clock
+	}
+	last := run.End.MonotonicNS
+	for i := range p.requests {
+		last = max(last, p.requests[i].EndNS)
+	}
+	for _, s := range end.inFlight {
+		last = max(last, s.StartNS)
+	}
+	run.End.WallNS += last - run.End.MonotonicNS
+	run.End.MonotonicNS = last
+	for _, s := range end.inFlight {
+		s.EndNS, s.ErrorType, s.GivenUp = last, schema.ErrorInterrupted, true
+		s.Invalid = s.Reasons(schema.Asked{})
+		p.requests = append(p.requests, p.request(s))
+	}
 }
 
 // discard gives up the parts that were being written.

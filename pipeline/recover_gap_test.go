@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -59,6 +60,54 @@ func TestARecoveredRunHasTheGapsThatItsReadingsShow(t *testing.T) {
 	gap := schema.Gap{FromNS: began + 3980*ms, ToNS: began + 7020*ms, Why: schema.GapUnknown}
 	if gaps := fmt.Sprintf("%s", table("runs/*.parquet")["gaps"]); gaps != fmt.Sprintf(`[[] [%q]]`, gap) {
 		t.Errorf("gaps %s, want %v of the second board", gaps, gap)
+	}
+}
+
+// Requests that were in flight when a run broke off are rows, and whatever was in flight beside them is marked.
+func TestARecoveredRunHasTheRequestsThatNeverEnded(t *testing.T) {
+	began := clock.Now() - 10*second
+	readings := ring.New[schema.Reading](1 << 12)
+	workers := []*ring.SPSC[schema.SpanEvent]{ring.New[schema.SpanEvent](8), ring.New[schema.SpanEvent](8)}
+	dir, run := inMemory(t), &schema.Run{ID: brokenRun, Host: "h", Model: "m", CorpusID: "c", Clock: clock.Anchor()}
+	run.Start = clock.Pair{MonotonicNS: began, WallNS: clock.Anchor().Wall(began).UnixNano()}
+	p, err := Open(Config{Dir: dir, Run: run, Boards: benchBoardList()[:1], Readings: readings, Spans: workers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ns := began; ns < began+10*second; ns += 20 * ms {
+		readings.Push(&schema.Reading{StartNS: ns, EndNS: ns})
+	}
+	prompt := &schema.Prompt{Workload: schema.WorkloadDecode}
+	for i, at := range []int64{1, 4, 6} { // s; the request that never ends begins at 5 s
+		workers[0].Push(&schema.SpanEvent{Span: &schema.Span{
+			RequestID: fmt.Sprint(i), Prompt: prompt, StartNS: began + at*second, EndNS: began + at*second + 1500*ms,
+			FirstTokenNS: schema.Some(began + at*second + 10*ms), LastTokenNS: schema.Some(began + at*second + 1500*ms),
+		}})
+	}
+	opened := began + 5*second
+	workers[1].Push(&schema.SpanEvent{OpenNS: opened, Opening: &schema.Span{RequestID: "open", Prompt: prompt}})
+	p.record.age = 0
+	if err := errors.Join(p.step(clock.Now(), false, nil), p.Close()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Recover(dir, brokenName, "test", false)
+	if err != nil || got.InFlight != 1 || got.Run.Interrupted != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	table := func(pattern string) map[string][]any {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		return readFile(t, files[0])
+	}
+	requests := table("requests/*/*/*.parquet")
+	if got := fmt.Sprintf("%s %s", requests["request_id"], requests["invalid_reasons"]); got != `[0 1 open 2] [[] ["gap","overlap"] ["gap","interrupted","overlap"] ["gap","overlap"]]` {
+		t.Error(got)
+	}
+	gap := schema.Gap{FromNS: opened, ToNS: began + 9980*ms, Why: schema.GapUnlabelled}
+	if gaps := fmt.Sprintf("%s", table("runs/*.parquet")["gaps"]); gaps != fmt.Sprintf(`[[%q]]`, gap) {
+		t.Errorf("gaps %s, want %v", gaps, gap)
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 )
 
 // Gap is a stretch of a run from which a board has no rows, though the plan asked for them: from its last reading before
-// to its first after, both included, CLOCK_MONOTONIC. Nothing is invented for it.
+// to its first after, both included, CLOCK_MONOTONIC; of unlabelled readings, from the opening of the oldest request that
+// never ended to the last reading. Nothing is invented for it.
 type Gap struct {
 	FromNS int64         `json:"from_monotonic_ns"`
 	ToNS   int64         `json:"to_monotonic_ns"`
@@ -18,14 +19,15 @@ type Gap struct {
 
 // Why there is a gap.
 const (
-	GapLost     = "lost"     // the board did not answer
-	GapReset    = "reset"    // it asked for a reset
-	GapHang     = "hang"     // a call to it did not come back
-	GapReopened = "reopened" // the driver's library had to be opened anew
-	GapSuspend  = "suspend"  // the machine slept
-	GapStalled  = "stalled"  // the sampler did not get to it: a slow call to another board, or the process was stopped
-	GapDropped  = "dropped"  // its readings found no room in the ring
-	GapUnknown  = "unknown"  // the run broke off before its sampler could say; the readings themselves show the gap
+	GapLost       = "lost"       // the board did not answer
+	GapReset      = "reset"      // it asked for a reset
+	GapHang       = "hang"       // a call to it did not come back
+	GapReopened   = "reopened"   // the driver's library had to be opened anew
+	GapSuspend    = "suspend"    // the machine slept
+	GapStalled    = "stalled"    // the sampler did not get to it: a slow call to another board, or the process was stopped
+	GapDropped    = "dropped"    // its readings found no room in the ring
+	GapUnlabelled = "unlabelled" // the run broke off with requests in flight, so that nobody knows its readings' stage
+	GapUnknown    = "unknown"    // the run broke off before its sampler could say; the readings themselves show the gap
 )
 
 // LongestSilence is how long a board that is read every so often may be without a row before that is a gap: ten updates of

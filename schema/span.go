@@ -91,8 +91,9 @@ type Span struct {
 // worker has at most one request open, and stamps the span's StartNS after the opening is queued: whoever reads the
 // clock and then finds no opening queued knows that no span will begin before that reading.
 type SpanEvent struct {
-	OpenNS int64 // no later than the span's StartNS; 0 in a closing event
-	Span   *Span // nil in an opening event
+	OpenNS  int64 // no later than the span's StartNS; 0 in a closing event
+	Opening *Span // what is known of the request as it opens; nil in a closing event
+	Span    *Span // nil in an opening event
 }
 
 // GivenUpSettle is for how long after a given-up request the board may still be working on it: no new request is sent in

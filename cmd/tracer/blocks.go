@@ -27,8 +27,10 @@ type marker struct {
 
 // Push hands an event on to the pipeline.
 func (m *marker) Push(e *schema.SpanEvent) bool {
-	if e.Span != nil {
-		e.Span.Overhead = m.OverheadBlock
+	for _, s := range []*schema.Span{e.Opening, e.Span} {
+		if s != nil {
+			s.Overhead = m.OverheadBlock
+		}
 	}
 	taken := m.EventSink.Push(e)
 	if taken && e.Span != nil {

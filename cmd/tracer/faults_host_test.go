@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/pipeline/journal"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
@@ -27,12 +28,14 @@ const (
 var hostFaults = []fault{
 	{"SIGKILL at any instant", "the crash harness: 200 kills of runs, commits and recoveries", "collect --resume comes to the requests of an undisturbed run, each once; DuckDB, which reads all the while, never sees a torn file", killedAtAnyInstant},
 	{"killed, then resumed", byKernel, "the run is recovered, says what is lost, and goes on under the options it was started with", killedThenResumed},
+	{"killed with several requests in flight", byKernel, "these are rows, `interrupted`, and are sent again by --resume; the readings since the oldest of them began are left out, which a gap says; verify --strict is clean", killedInFlight},
 	{"killed while its files are published", byStrace, "verify warns, and --repair leaves everything where it is; tracer recover goes on with the publication", killedWhilePublishing},
 	{"SIGINT or SIGTERM", byKernel, "the run is committed; exit 130; it can be resumed", stoppedBySignal},
-	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most", abortedBySignal},
+	{"the screen is gone (tee dies of the same Ctrl-C; head has read enough)", byKernel, "the run is committed, with the exit code that it would have had", screenGone},
+	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most, and the requests in flight with the readings since the oldest of them began", abortedBySignal},
 	{"disk full while collecting", byTmpfs, "the run stops and is committed with the room that was set aside; exit 3", diskFull},
 	{"disk full, and still so at the commit", byTmpfs, "exit 1; once there is room tracer recover publishes everything", diskFullToTheEnd},
-	{"disk full before the start", byTmpfs, "exit 4, names the folder and the mend", diskFullAtFirst},
+	{"disk full before the start", byTmpfs, "exit 4, names the folder and how much room is needed", diskFullAtFirst},
 	{"read-only folder", "a read-only tmpfs", "exit 4, names the folder and the mend", readOnly},
 	{"the journal cannot be written any more (EIO)", byStrace, "the run stops; what was journalled is committed as recovered; exit 3", brokenDisk},
 	{"slow disk", byStrace, "told early; nothing is dropped; journal_sync_max_s in runs", slowDisk},
@@ -56,18 +59,22 @@ type started struct {
 	said *strings.Builder
 }
 
-// start runs tracer until the run that it is named for has journalled something, at least for that long.
-func start(t *testing.T, dir, run string, args []string) *started {
+// start runs tracer until the run that it is named for has journalled something, at least for that long. What it says is
+// kept, or goes to a screen.
+func start(t *testing.T, dir, run string, args []string, screen ...*os.File) *started {
 	t.Helper()
 	s := &started{exec.Command(args[0], args[1:]...), &strings.Builder{}}
 	s.Env, s.Stdout, s.Stderr = environ(), s.said, s.said
+	for _, f := range screen {
+		s.Stdout, s.Stderr = f, f
+	}
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Process.Kill() })
 	grown := func() bool {
 		info, err := os.Stat(journal.Path(dir, store.RunName(run, hostname())))
-		return err == nil && info.Size() > 12_000 // two seconds or so
+		return err == nil && info.Size() > 20_000 // two seconds or so
 	}
 	for deadline := time.Now().Add(time.Minute); !grown(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -145,6 +152,26 @@ func killedThenResumed(t *testing.T) {
 	ends(t, exitUsage, []string{"recover", "--out", dir, "one"}, `no journal`)
 }
 
+func killedInFlight(t *testing.T) {
+	dir := inMemory(t)
+	s := start(t, dir, "one", of(t, collectArgs(dir, "one", "--gpu", "sim:H200", "--endpoint", "sim", "--sizes", "1000", "--prompts", "9", "--idle", "0s", "--warmup", "0", "--period", "1ms", "--concurrency", "3")))
+	time.Sleep(2 * time.Second) // readings are journalled twice a second
+	_ = s.Process.Kill()
+	s.ends(t, -1)
+	ends(t, exitOK, []string{"recover", "--out", dir}, `[123] of the requests never ended; \d+ readings .* left out`)
+	ends(t, exitOK, []string{"verify", "--strict", dir})
+	m := committed(t, dir, "one")
+	sent, err := analysis.Dataset{Dir: dir}.Sent(&m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent = slices.DeleteFunc(sent, func(s analysis.Sent) bool { return s.ErrorType != schema.ErrorInterrupted })
+	if len(sent) == 0 || len(sent) > 3 {
+		t.Errorf("%d requests are interrupted", len(sent))
+	}
+	ends(t, exitOK, []string{"query", dir, "SELECT gaps FROM runs"}, `why=unlabelled`)
+}
+
 func stoppedBySignal(t *testing.T) {
 	dir := inMemory(t)
 	for run, sig := range map[string]os.Signal{"int": os.Interrupt, "term": syscall.SIGTERM} {
@@ -155,6 +182,30 @@ func stoppedBySignal(t *testing.T) {
 			t.Errorf("status %s", m.Status)
 		}
 		ends(t, exitOK, []string{"collect", "--resume", run, "--out", dir, "--dry-run"}, `of 1200 requests are left`)
+	}
+}
+
+func screenGone(t *testing.T) {
+	dir := inMemory(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	for run, code := range map[string]int{"whole": exitOK, "stopped": exitInterrupted} {
+		args := shortRun(dir, run, "--repeat", "3")
+		if code == exitInterrupted {
+			args = longRun(dir, run)
+		}
+		s := start(t, dir, run, of(t, args), write)
+		if code == exitInterrupted {
+			_ = s.Process.Signal(os.Interrupt)
+		}
+		s.ends(t, code)
+		committed(t, dir, run)
 	}
 }
 
@@ -221,7 +272,7 @@ dd if=/dev/zero of="$DIR/filler" bs=4k 2>/dev/null || true; wait; rm "$DIR/fille
 
 func diskFullAtFirst(t *testing.T) {
 	_, said := small(t, tight, `dd if=/dev/zero of="$DIR/filler" bs=4k 2>/dev/null || true; tracer "$@"`, longRun("$DIR", "one"))
-	holds(t, 0, said, 0, `exit 4`, `--out \S+: .*no space left on device; choose a folder that you may write to`)
+	holds(t, 0, said, 0, `exit 4`, `--out \S+: .*no space left on device; make room: a run sets 8 MiB aside`)
 }
 
 func readOnly(t *testing.T) {

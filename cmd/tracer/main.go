@@ -82,6 +82,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 // run is the program; testscript calls it too.
 func run(args []string, stdout, stderr io.Writer) (code int) {
 	var c commands
+	t := &terminal{out: stdout, err: stderr}
 	exited := -1
 	layers, err := readLayers()
 	if err != nil {
@@ -92,7 +93,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		kong.Name("tracer"), kong.Description(description), kong.Writers(stdout, stderr), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.Exit(func(code int) { exited = code }), kong.Resolvers(layers),
-		kong.Bind(&terminal{out: stdout, err: stderr}), kong.Bind(layers), kong.Vars{"model": catalog.DefaultModel, "servers": strings.Join(nebula.Names(), ", ")},
+		kong.Bind(t), kong.Bind(layers), kong.Vars{"model": catalog.DefaultModel, "servers": strings.Join(nebula.Names(), ", ")},
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "tracer:", err)
@@ -109,6 +110,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		fmt.Fprintf(stderr, "tracer: %s; see tracer %s--help\n", err, commandOf(args))
 		return exitUsage
 	}
+	t.outlive(ctx.Selected().Name)
 	if err := ctx.Run(); err != nil {
 		fmt.Fprintln(stderr, "tracer:", err)
 		return exitCode(err)

@@ -25,7 +25,9 @@ type recoverCommand struct {
 
 // Help is printed under the flags.
 func (*recoverCommand) Help() string {
-	return `A run that was killed, or lost its power or its disk, is in its journal up to the last half second:
+	return `A run that was killed, or lost its power or its disk, is in its journal up to the last half second. Requests in
+flight then become rows marked interrupted; the readings since the oldest of them began are left out, since nobody knows their
+stage, and runs.gaps says so:
 
   tracer recover --out datasets
   tracer collect --out datasets --resume RUN      # recovers it, too, and sends the prompts that are missing
@@ -117,8 +119,11 @@ func (t *terminal) tellRecovered(name string, r *pipeline.Recovered) {
 		return
 	}
 	fmt.Fprintf(t.out, ", up to %s", r.Run.Clock.Wall(r.Run.End.MonotonicNS).Format("15:04:05.000 MST"))
+	if r.InFlight > 0 {
+		fmt.Fprintf(t.out, "; %d of the requests never ended", r.InFlight)
+	}
 	if r.Unlabelled > 0 {
-		fmt.Fprintf(t.out, "; %d readings were taken during a request that never ended, and left out", r.Unlabelled)
+		fmt.Fprintf(t.out, "; %d readings were taken while nobody knows which stage they belong to, and left out", r.Unlabelled)
 	}
 	if r.Damage != nil {
 		fmt.Fprintf(t.out, "; %v", r.Damage)

@@ -271,7 +271,11 @@ func (t *trace) open() (err error) {
 
 // unwritable is a folder that cannot take a dataset.
 func unwritable(dir string, err error) error {
-	return environment(fmt.Errorf("--out %s: %w; choose a folder that you may write to", dir, err))
+	mend := "choose a folder that you may write to"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		mend = fmt.Sprintf("make room: a run sets %d MiB aside before it begins, and its readings come on top", store.Reserved>>20)
+	}
+	return environment(fmt.Errorf("--out %s: %w; %s", dir, err, mend))
 }
 
 // measure carries out the plan: the boards are sampled while the prompts are sent.

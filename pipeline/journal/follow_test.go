@@ -31,7 +31,7 @@ func TestAFollowerReadsWhatIsAppendedAndWaitsForTheRest(t *testing.T) {
 	}
 	nothing()
 	for i := range int64(3) {
-		if err := errors.Join(j.Opened(0, i+1), j.Readings(Look{NS: i}, []schema.Reading{{StartNS: i, PowerInstantW: schema.Some(float32(i))}})); err != nil {
+		if err := errors.Join(j.Opened(0, i+1, nil), j.Readings(Look{NS: i}, []schema.Reading{{StartNS: i, PowerInstantW: schema.Some(float32(i))}})); err != nil {
 			t.Fatal(err)
 		}
 		if e, _, err := f.Next(nil); err != nil || e.OpenNS != i+1 {
@@ -48,7 +48,7 @@ func TestAFollowerReadsWhatIsAppendedAndWaitsForTheRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Opened(0, 99); err != nil {
+	if err := j.Opened(0, 99, nil); err != nil {
 		t.Fatal(err)
 	}
 	appended, err := os.ReadFile(path)

@@ -80,7 +80,7 @@ func List(root string) ([]Run, error) {
 			r.Header = *j.Header
 			err = j.Close()
 		} else {
-			r.Header, err = peek(Path(root, name)), nil
+			r.Header, err = Peek(root, name), nil
 		}
 		if err != nil {
 			return nil, err
@@ -90,8 +90,9 @@ func List(root string) ([]Run, error) {
 	return found, nil
 }
 
-// peek reads the header of a journal that somebody else may be writing.
-func peek(path string) (h Header) {
+// Peek reads the header of a journal that somebody else may be writing; it is empty where that cannot be.
+func Peek(root, name string) (h Header) {
+	path := Path(root, name)
 	f, err := os.Open(path)
 	if err != nil {
 		return h
@@ -239,18 +240,26 @@ func (j *Journal) Readings(look Look, rows []schema.Reading) error {
 	return err
 }
 
-// Opened appends that a worker is about to send a request.
-func (j *Journal) Opened(worker int, openNS int64) error {
-	return j.appendJSON(kindOpened, opened{worker, openNS})
+// Opened appends that a worker is about to send a request, and what is known of it.
+func (j *Journal) Opened(worker int, openNS int64, s *schema.Span) error {
+	return j.appendJSON(kindOpened, opened{worker, openNS, kept(s)})
 }
 
-// Closed appends a worker's finished request. Its prompt is kept without the text, which stands in the corpus, and the
-// server's message, which is for the screen, is left out.
+// Closed appends a worker's finished request.
 func (j *Journal) Closed(worker int, s *schema.Span) error {
+	return j.appendJSON(kindClosed, closed{worker, kept(s)})
+}
+
+// kept is a request without its prompt's text, which stands in the corpus, and the server's message, which is for the
+// screen.
+func kept(s *schema.Span) *schema.Span {
+	if s == nil {
+		return nil
+	}
 	span, prompt := *s, *s.Prompt
 	prompt.Text = ""
 	span.Prompt, span.ErrorMessage = &prompt, ""
-	return j.appendJSON(kindClosed, closed{worker, &span})
+	return &span
 }
 
 // End appends how the run ended. Nothing may follow it.

@@ -66,7 +66,7 @@ func TestReadingsComeBackAsTheyWere(t *testing.T) {
 			if err := j.Readings(Look{}, batch); err != nil {
 				r.Fatal(err)
 			}
-			if err := j.Opened(1, 5); err != nil {
+			if err := j.Opened(1, 5, nil); err != nil {
 				r.Fatal(err)
 			}
 			want = append(want, batch...)
@@ -97,14 +97,14 @@ func filled(t *testing.T) (j *Journal, want []Event) {
 	kept.ErrorMessage, prompt.Text, kept.Prompt = "", "", &prompt
 	run := schema.Run{ID: "one", Status: schema.StatusComplete, RingPeak: schema.Some(0.25)}
 	for _, err := range []error{
-		j.Opened(1, 4), j.Readings(look, []schema.Reading{{Board: 1, StartNS: 3, EndNS: 4}}), j.Closed(1, span),
+		j.Opened(1, 4, span), j.Readings(look, []schema.Reading{{Board: 1, StartNS: 3, EndNS: 4}}), j.Closed(1, span),
 		j.End(&run, []schema.Sampling{{Readings: 3}, {}}),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	return j, []Event{{Worker: 1, OpenNS: 4}, {Look: look}, {Worker: 1, Span: &kept}, {End: &End{run, []schema.Sampling{{Readings: 3}, {}}}}}
+	return j, []Event{{Worker: 1, OpenNS: 4, Opening: &kept}, {Look: look}, {Worker: 1, Span: &kept}, {End: &End{run, []schema.Sampling{{Readings: 3}, {}}}}}
 }
 
 func replayed(t require, j *Journal) (all []Event, end error) {

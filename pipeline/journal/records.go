@@ -31,8 +31,9 @@ type Look struct {
 }
 
 type opened struct {
-	Worker int   `json:"worker"`
-	OpenNS int64 `json:"open_ns"`
+	Worker int          `json:"worker"`
+	OpenNS int64        `json:"open_ns"`
+	Span   *schema.Span `json:"span,omitempty"`
 }
 
 type closed struct {
@@ -49,11 +50,12 @@ type End struct {
 // Event is one frame of a replay. Exactly one of Span and End is set, or neither: then it is an opening where OpenNS is
 // set, and a batch of readings where it is not.
 type Event struct {
-	Worker int
-	OpenNS int64
-	Span   *schema.Span
-	End    *End
-	Look   Look // of readings
+	Worker  int
+	OpenNS  int64
+	Opening *schema.Span // of an opening, as far as it was told
+	Span    *schema.Span
+	End     *End
+	Look    Look // of readings
 }
 
 // Replay reads a journal's frames in order. The readings themselves are left to Rows.
@@ -94,7 +96,10 @@ func (r *Replay) event(k kind) (e Event, err error) {
 	case kindOpened:
 		var o opened
 		err = json.Unmarshal(r.payload, &o)
-		e.Worker, e.OpenNS = o.Worker, o.OpenNS
+		e.Worker, e.OpenNS, e.Opening = o.Worker, o.OpenNS, o.Span
+		if err == nil && o.Span != nil && o.Span.Prompt == nil {
+			err = errTorn
+		}
 	case kindClosed:
 		var c closed
 		err = json.Unmarshal(r.payload, &c)

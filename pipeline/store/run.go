@@ -9,8 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -95,6 +97,20 @@ func (r Run) Committed() bool {
 	return err == nil
 }
 
+// Stray is a file of the run's that stands among the tables; empty where there is none.
+func (r Run) Stray() string {
+	const longest = len("-12345678-000") // what is added to the run's name; more belongs to a run whose name begins like it
+	for _, pattern := range []string{"samples/*/*/*/%s-*-[0-9][0-9][0-9].parquet", "requests/*/*/%s-*-[0-9][0-9][0-9].parquet", "runs/%s.parquet", "folds/%s.parquet"} {
+		found, _ := fs.Glob(os.DirFS(r.Root), fmt.Sprintf(pattern, r.Name)) // the pattern is sound
+		for _, file := range found {
+			if added := strings.TrimSuffix(strings.TrimPrefix(path.Base(file), r.Name), ".parquet"); len(added) <= longest {
+				return file
+			}
+		}
+	}
+	return ""
+}
+
 // Fresh makes the run's own temporary folder, without what a process that broke off may have left there. The caller holds
 // the run's journal, which is the claim to it.
 func (r Run) Fresh() error {
@@ -107,8 +123,8 @@ func (r Run) Fresh() error {
 	return nil
 }
 
-// reserved is what a full disk leaves for the last readings, the tables beside the samples and the manifest.
-const reserved = 8 << 20
+// Reserved is what a full disk leaves for the last readings, the tables beside the samples and the manifest, in bytes.
+const Reserved = 8 << 20
 
 func (r Run) reserve() string { return filepath.Join(r.Tmp(), "reserve") }
 
@@ -118,12 +134,12 @@ func (r Run) Reserve() error {
 	if err != nil {
 		return fmt.Errorf("reserving room: %w", err)
 	}
-	err = unix.Fallocate(int(f.Fd()), 0, 0, reserved)
+	err = unix.Fallocate(int(f.Fd()), 0, 0, Reserved)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		err = nil
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("reserving %d MiB: %w", reserved>>20, err)
+		return fmt.Errorf("reserving %d MiB: %w", Reserved>>20, err)
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func repeat(from, to *journal.Journal, i int) error {
 		case e.Span != nil:
 			err = to.Closed(e.Worker, shifted(e.Span, later, i))
 		case e.OpenNS != 0:
-			err = to.Opened(e.Worker, e.OpenNS+later)
+			err = to.Opened(e.Worker, e.OpenNS+later, e.Opening)
 		default:
 			err = readings(rows, to, e.Look, events.At(), later)
 		}
