@@ -22,7 +22,7 @@ import (
 	"github.com/llm-tracer/tracer/schema"
 )
 
-// batchRows is how many rows are looked at together: of the widest table some 8 MB.
+// batchRows is how many rows are looked at together.
 const batchRows = 1 << 15
 
 // rowsOf judges a table's rows, batch by batch, and what they are together.
