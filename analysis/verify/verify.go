@@ -108,6 +108,9 @@ func Dataset(ctx context.Context, root string) (*Report, error) {
 		return nil, err
 	}
 	defer held.Close() //nolint:errcheck // a lock
+	if err := ownFolders(root); err != nil {
+		return nil, err
+	}
 	return dataset(ctx, root)
 }
 
