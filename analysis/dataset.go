@@ -8,16 +8,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/memory"
-	"github.com/apache/arrow/go/v17/parquet/file"
-	"github.com/apache/arrow/go/v17/parquet/pqarrow"
-	parquetschema "github.com/apache/arrow/go/v17/parquet/schema"
 
+	"github.com/llm-tracer/tracer/analysis/scan"
 	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
@@ -56,63 +52,37 @@ func again[T any](read func() (T, error)) (T, error) {
 	return got, err
 }
 
-// errNoColumn is a file from before the column was added.
-var errNoColumn = errors.New("it has no column")
+// scanRows is how many rows of a file are looked at together.
+const scanRows = 1 << 16
 
-// scan reads the named columns of one file, batch by batch; each gets the columns in the order of their names.
-func scan(path string, columns []string, each func([]arrow.Array) error) error {
-	f, err := os.Open(path)
+// eachBatch reads the named columns of one file, batch by batch; each gets the columns in the order of their names.
+func eachBatch(path string, columns []string, each func([]arrow.Array) error) error {
+	f, err := scan.Open(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading %s: %w", path, err)
 	}
 	defer f.Close() //nolint:errcheck // read only
-	r, err := file.NewParquetReader(f)
+	batches, err := f.Read(context.Background(), columns, 0, f.Rows(), scanRows)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
-	defer r.Close() //nolint:errcheck // read only
-	var indices []int
-	for _, name := range columns {
-		i, ok := leaf(r.MetaData().Schema, name)
-		if !ok {
-			return fmt.Errorf("reading %s: %w %s", path, errNoColumn, name)
+	defer batches.Close()
+	for {
+		record, err := batches.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
-		indices = append(indices, i)
-	}
-	rows, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{BatchSize: 1 << 16}, memory.DefaultAllocator)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
-	}
-	batches, err := rows.GetRecordReader(context.Background(), indices, nil)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
-	}
-	defer batches.Release()
-	for batches.Next() {
-		record := batches.Record()
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", path, err)
+		}
 		arrays := make([]arrow.Array, len(columns))
 		for i, name := range columns {
-			at := record.Schema().FieldIndices(name)
-			arrays[i] = record.Column(at[0])
+			arrays[i] = record.Column(record.Schema().FieldIndices(name)[0])
 		}
 		if err := each(arrays); err != nil {
 			return err
 		}
 	}
-	if err := batches.Err(); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("reading %s: %w", path, err)
-	}
-	return nil
-}
-
-// leaf is the Parquet column that holds a column's values: for a list, its elements.
-func leaf(s *parquetschema.Schema, name string) (int, bool) {
-	for i := range s.NumColumns() {
-		if s.ColumnRoot(i).Name() == name {
-			return i, true
-		}
-	}
-	return 0, false
 }
 
 // text is the string at a row, empty where it is NULL; readers give strings or dictionaries of them.

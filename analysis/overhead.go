@@ -171,7 +171,7 @@ func (d Dataset) overhead(runID string) ([]OverheadLine, error) {
 	var requests []Timed
 	columns := []string{"run_id", "workload", "valid", "overhead_round", "overhead_period_s", "ttft_s", "tpot_s"}
 	for _, f := range files {
-		err := scan(f, columns, func(a []arrow.Array) error {
+		err := eachBatch(f, columns, func(a []arrow.Array) error {
 			valid, round, period := a[2].(*array.Boolean), a[3].(*array.Int32), a[4].(*array.Float64)
 			for i := range valid.Len() {
 				if text(a[0], i) != runID || !valid.Value(i) || round.IsNull(i) { // warm-up has no round

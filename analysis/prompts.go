@@ -20,7 +20,7 @@ func ReadCorpus(path string) ([]schema.Prompt, error) {
 		"prompt_id", "workload", "target_tokens", "element", "text", "text_tokens", "tokenizer", "max_tokens", "exact_length",
 		"source", "written_by", "sha256", "created",
 	}
-	err := scan(path, columns, func(c []arrow.Array) error {
+	err := eachBatch(path, columns, func(c []arrow.Array) error {
 		size, ok1 := c[2].(*array.Int32)
 		tokens, ok2 := c[5].(*array.Int32)
 		most, ok3 := c[7].(*array.Int32)

@@ -34,7 +34,7 @@ func (d Dataset) sent(m *store.Manifest) ([]Sent, error) {
 		"run_id", "host",
 	}
 	for _, file := range catalog.FilesOf(m, schema.Requests.Name) {
-		err := scan(filepath.Join(d.Dir, file), columns, func(c []arrow.Array) error {
+		err := eachBatch(filepath.Join(d.Dir, file), columns, func(c []arrow.Array) error {
 			repetition, ok1 := c[1].(*array.Int32)
 			size, ok2 := c[3].(*array.Int32)
 			warmup, ok3 := c[5].(*array.Boolean)

@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 
+	"github.com/llm-tracer/tracer/analysis/scan"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -62,7 +63,7 @@ func readOverheads(file string, in Setting) (found map[string]*measuredOverhead,
 		"run_id", "overhead_run_id", "host", "llm_name", "server", "driver_version", "gpu_uuid", "start_timestamp", "overhead_period_s",
 		"overhead_ttft_pct", "overhead_ttft_pct_lo", "overhead_ttft_pct_hi", "overhead_tpot_pct", "overhead_tpot_pct_lo", "overhead_tpot_pct_hi",
 	}
-	err = scan(file, columns, func(a []arrow.Array) error {
+	err = eachBatch(file, columns, func(a []arrow.Array) error {
 		for i := range a[0].Len() {
 			o := schema.Overhead{
 				RunID:  text(a[0], i),
@@ -83,7 +84,7 @@ func readOverheads(file string, in Setting) (found map[string]*measuredOverhead,
 		}
 		return nil
 	})
-	if errors.Is(err, errNoColumn) { // written before overhead was measured
+	if errors.Is(err, scan.ErrNoColumn) { // written before overhead was measured
 		return found, nil
 	}
 	return found, err

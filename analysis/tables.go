@@ -60,7 +60,7 @@ func table[L any](w io.Writer, lines []L, columns []column[L]) error {
 // keyed are the columns of the keys that a table's lines are told apart by.
 func keyed[L any](s *Summary, of func(L) group) (columns []column[L]) {
 	for _, k := range []column[group]{
-		{string(KeyGPU), s.label}, {string(KeyLLM), func(g group) string { return query.Printable(g.LLM) }}, {string(KeyRun), func(g group) string { return g.RunID }},
+		{string(KeyGPU), s.label}, {string(KeyLLM), func(g group) string { return query.Printable(g.LLM) }}, {string(KeyRun), func(g group) string { return query.Printable(g.RunID) }},
 	} {
 		if slices.Contains(s.By, Key(k.head)) {
 			columns = append(columns, column[L]{k.head, func(l L) string { return k.cell(of(l)) }})
@@ -141,7 +141,7 @@ func (s *Summary) printEnergies(w io.Writer) {
 	for _, b := range s.Boards {
 		name := s.label(group{GPU: b.GPU, UUID: b.UUID})
 		if s.RunID == "" {
-			name += " in " + b.RunID
+			name += " in " + query.Printable(b.RunID)
 		}
 		if b.PrefillJ == nil {
 			switch {

@@ -44,7 +44,7 @@ func openMerge(ctx context.Context, root string, files []store.File, layout *arr
 	m := &merge{order: scan.OrderOf(layout), layout: layout}
 	for _, f := range files {
 		in := &input{path: filepath.Join(root, f.Path)}
-		if err := in.open(ctx, m, 1); err != nil {
+		if err := in.open(ctx, m, m.order, 1); err != nil {
 			return nil, err
 		}
 		first := in.keys
@@ -60,7 +60,8 @@ func openMerge(ctx context.Context, root string, files []store.File, layout *arr
 	return m, nil
 }
 
-func (in *input) open(ctx context.Context, m *merge, rows int64) (err error) {
+// open goes to the first batch of the named columns, all where there are none named.
+func (in *input) open(ctx context.Context, m *merge, columns []string, rows int64) (err error) {
 	if in.parquet, err = scan.Open(in.path); err != nil {
 		return fmt.Errorf("reading %s: %w", in.path, err)
 	}
@@ -70,7 +71,7 @@ func (in *input) open(ctx context.Context, m *merge, rows int64) (err error) {
 			return fmt.Errorf("%s has column %s, which this tracer does not know: compact with the newer one that wrote it", in.path, have.Name)
 		}
 	}
-	if in.batches, err = in.parquet.Read(ctx, nil, 0, in.parquet.Rows(), rows); err != nil {
+	if in.batches, err = in.parquet.Read(ctx, columns, 0, in.parquet.Rows(), rows); err != nil {
 		in.close()
 		return fmt.Errorf("reading %s: %w", in.path, err)
 	}
@@ -127,7 +128,7 @@ func (m *merge) next(ctx context.Context) (arrow.Record, error) {
 	for len(m.closed) > 0 && (least == nil || m.closed[0].first.Compare(0, least.keys, least.at) < 0) {
 		in := m.closed[0]
 		m.closed = m.closed[1:]
-		if err := in.open(ctx, m, readRows); err != nil {
+		if err := in.open(ctx, m, nil, readRows); err != nil {
 			return nil, err
 		}
 		m.open = append(m.open, in)

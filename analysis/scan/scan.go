@@ -78,12 +78,20 @@ func (f *File) Meta(key string) string {
 	return ""
 }
 
-// Batches are a file's rows.
+// Batches are a file's rows. Underneath, a row group is read at once and then cut: between two reads within a page, v17's
+// decoder of int64 deltas forgets what it had unpacked of a column with NULLs, and panics.
 type Batches struct {
 	Row int64 // of the file, that the next batch begins with
 
-	left int64
-	from pqarrow.RecordReader
+	ctx    context.Context //nolint:containedctx // of Read, for the row groups that are opened later
+	file   *File
+	leaves []int
+	groups []int // still to be read
+	batch  int64
+	left   int64 // rows
+	group  arrow.Record
+	at     int64 // in the group
+	last   arrow.Record
 }
 
 // Read gives the named columns, all where there are none named, of rows from up to but not including to, and those around
@@ -91,7 +99,6 @@ type Batches struct {
 func (f *File) Read(ctx context.Context, columns []string, from, to, batch int64) (b *Batches, err error) {
 	defer rescue(&err)
 	meta := f.file.MetaData()
-	var leaves []int
 	wanted := map[string]bool{}
 	for _, name := range columns {
 		if len(f.Schema.FieldIndices(name)) == 0 {
@@ -99,45 +106,82 @@ func (f *File) Read(ctx context.Context, columns []string, from, to, batch int64
 		}
 		wanted[name] = true
 	}
+	b = &Batches{ctx: ctx, file: f, batch: max(1, batch)}
 	for i := range meta.Schema.NumColumns() {
 		if len(columns) == 0 || wanted[meta.Schema.ColumnRoot(i).Name()] {
-			leaves = append(leaves, i)
+			b.leaves = append(b.leaves, i)
 		}
 	}
-	b = &Batches{}
-	groups := []int{}
 	row := int64(0)
 	for i := range f.file.NumRowGroups() {
 		n := meta.RowGroup(i).NumRows()
 		if row+n <= from {
 			b.Row = row + n
 		} else if row < to {
-			groups = append(groups, i)
+			b.groups = append(b.groups, i)
 			b.left += n
 		}
 		row += n
 	}
-	f.rows.Props.BatchSize = max(1, min(batch, b.left))
-	b.from, err = f.rows.GetRecordReader(ctx, leaves, groups)
-	return b, err
+	return b, nil
 }
 
-// Next gives the next batch, or io.EOF. It is good until the one after.
+// Next gives the next batch, or io.EOF. It is good until the one after. None spans two row groups.
 func (b *Batches) Next() (record arrow.Record, err error) {
 	defer rescue(&err)
-	if !b.from.Next() {
-		if err := b.from.Err(); err != nil && !errors.Is(err, io.EOF) {
+	b.release(&b.last)
+	for b.group == nil || b.at == b.group.NumRows() {
+		if len(b.groups) == 0 {
+			return nil, b.end()
+		}
+		if err := b.nextGroup(); err != nil {
 			return nil, err
 		}
-		if b.left != 0 {
-			return nil, fmt.Errorf("%d rows are missing: %w", b.left, io.ErrUnexpectedEOF)
-		}
-		return nil, io.EOF
 	}
-	record = b.from.Record()
-	b.Row, b.left = b.Row+record.NumRows(), b.left-record.NumRows()
-	return record, nil
+	to := min(b.at+b.batch, b.group.NumRows())
+	b.last = b.group.NewSlice(b.at, to)
+	b.Row, b.left, b.at = b.Row+to-b.at, b.left-(to-b.at), to
+	return b.last, nil
+}
+
+func (b *Batches) end() error {
+	if b.left != 0 {
+		return fmt.Errorf("%d rows are missing: %w", b.left, io.ErrUnexpectedEOF)
+	}
+	return io.EOF
+}
+
+// nextGroup reads a row group; there is none in group where it has no rows.
+func (b *Batches) nextGroup() error {
+	b.release(&b.group)
+	group := b.groups[0]
+	b.groups, b.at = b.groups[1:], 0
+	rows := b.file.rows
+	rows.Props.BatchSize = max(1, b.file.file.MetaData().RowGroup(group).NumRows())
+	from, err := rows.GetRecordReader(b.ctx, b.leaves, []int{group})
+	if err != nil {
+		return err
+	}
+	defer from.Release()
+	if from.Next() {
+		b.group = from.Record()
+		b.group.Retain()
+	}
+	if err := from.Err(); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+func (*Batches) release(r *arrow.Record) {
+	if *r != nil {
+		(*r).Release()
+	}
+	*r = nil
 }
 
 // Close lets the rows go.
-func (b *Batches) Close() { b.from.Release() }
+func (b *Batches) Close() {
+	b.release(&b.last)
+	b.release(&b.group)
+}

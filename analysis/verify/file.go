@@ -22,7 +22,7 @@ import (
 	"github.com/llm-tracer/tracer/schema"
 )
 
-// batchRows is how many rows are looked at together: of the widest table some 8 MB.
+// batchRows is how many rows are looked at together.
 const batchRows = 1 << 15
 
 // rowsOf judges a table's rows, batch by batch, and what they are together.
@@ -41,6 +41,7 @@ type file struct {
 	rowsBy map[string]int64    // run
 	clock  map[string]*offsets // by run
 	row    int64
+	intact bool // byte for byte as it was committed
 }
 
 // checkFile is the first pass over one file.
@@ -61,6 +62,8 @@ func (c *check) checkFile(ctx context.Context, name string) error {
 		f.damaged("%v", err)
 	case errors.Is(err, fs.ErrPermission):
 		return err
+	case err != nil && f.intact:
+		f.undecodable(err)
 	case err != nil:
 		f.damaged("it cannot be decoded: %v", err)
 	}
@@ -92,6 +95,8 @@ func (f *file) read(ctx context.Context, at string) (rows int64, err error) {
 		return 0, &differenceError{fmt.Sprintf("it has %d bytes, %d were committed", size, committed.Bytes)}
 	case sum != committed.SHA256:
 		return 0, &differenceError{fmt.Sprintf("its contents are not those that were committed: SHA-256 %.12s…, not %.12s…", sum, committed.SHA256)}
+	default:
+		f.intact = true
 	}
 	p, err := scan.Open(at)
 	if err != nil {
@@ -234,6 +239,14 @@ func partitions(file string) map[string]string {
 func (f *file) damaged(format string, args ...any) {
 	f.found = map[string]*Finding{"damage": {
 		Severity: Error, File: f.path, What: fmt.Sprintf(format, args...), Mend: mendDamage, runs: f.owners, aside: []string{f.path},
+	}}
+}
+
+// undecodable finds that this tracer cannot read what a tracer wrote. The file is no worse for it: it stays, as its runs do.
+func (f *file) undecodable(err error) {
+	f.found = map[string]*Finding{"decoding": {
+		Severity: Error, File: f.path, What: fmt.Sprintf("tracer cannot decode it, though its checksum is right: %v", err),
+		Mend: "it stays; see whether another program reads it (tracer query does so by DuckDB), and report a bug of tracer's", unjudged: f.owners,
 	}}
 }
 

@@ -34,6 +34,9 @@ func Repair(ctx context.Context, root, tracer string) (*Report, []Move, error) {
 		return nil, nil, err
 	}
 	defer held.Close() //nolint:errcheck // a lock
+	if err := ownFolders(root); err != nil {
+		return nil, nil, err
+	}
 	a := aside{root: root, tracer: tracer, to: path.Join("_tracer", "aside", time.Now().UTC().Format("20060102T150405.000"))}
 	if _, err := store.Recover(root, a.drop); err != nil {
 		return nil, a.moved, err

@@ -63,6 +63,20 @@ func (c *check) takeStock() (present []string, err error) {
 	return present, c.leftovers()
 }
 
+// ownFolders refuses a dataset whose folders are links: what they lead to is not its own to look through, or to set aside.
+func ownFolders(root string) error {
+	for _, folder := range append([]string{journals, unfinished}, tables...) {
+		if is, err := os.Lstat(filepath.Join(root, folder)); err == nil && is.Mode()&fs.ModeSymlink != 0 {
+			return linked(folder)
+		}
+	}
+	return nil
+}
+
+func linked(folder string) error {
+	return fmt.Errorf("%s is a link to a folder, which is not followed out of the dataset; put that folder in its place", folder)
+}
+
 func (c *check) readCatalog() (map[string]store.File, map[string]store.Merged, error) {
 	catalog, err := store.ReadCatalog(c.root)
 	if err != nil {
@@ -79,11 +93,17 @@ func (c *check) list() (files []string, err error) {
 			if errors.Is(err, fs.ErrNotExist) { // no such table; or a file that a writer has taken away again
 				return nil
 			}
-			if err != nil || e.IsDir() {
+			if err != nil {
 				return err
 			}
 			file, err := filepath.Rel(c.root, at)
-			files = append(files, filepath.ToSlash(file))
+			if err != nil {
+				return err
+			}
+			keep, err := c.standing(at, filepath.ToSlash(file), e)
+			if keep {
+				files = append(files, filepath.ToSlash(file))
+			}
 			return err
 		})
 		if err != nil {
@@ -92,6 +112,28 @@ func (c *check) list() (files []string, err error) {
 	}
 	slices.Sort(files)
 	return files, nil
+}
+
+// standing says whether what stands in a table's folder is a file, and finds what is neither that nor a folder.
+func (c *check) standing(at, file string, e fs.DirEntry) (bool, error) {
+	is, err := os.Stat(at)
+	folder := err == nil && is.IsDir()
+	const trip = "readers of all *.parquet trip over it"
+	switch {
+	case folder && !e.IsDir():
+		return false, linked(file)
+	case folder && path.Ext(file) == ".parquet":
+		c.find(Finding{Severity: Error, File: file, What: "it is a folder with the name of a file; " + trip, Mend: mendStray, aside: []string{file}})
+		return false, fs.SkipDir
+	case folder:
+		return false, nil
+	case errors.Is(err, fs.ErrNotExist) && e.Type().IsRegular(): // a writer has taken it away again
+		return false, nil
+	case err == nil && is.Mode().IsRegular():
+		return true, nil
+	}
+	c.find(Finding{Severity: Error, File: file, What: "it is no regular file; " + trip, Mend: mendStray, aside: []string{file}})
+	return false, nil
 }
 
 // stray finds a file that no manifest names, unless a tracer is just publishing it: then its manifest comes after it.
@@ -134,7 +176,7 @@ func (c *check) writers() (names []string, err error) {
 		}
 		for _, e := range entries {
 			name, isJournal := strings.CutSuffix(e.Name(), ".journal")
-			if isJournal || store.Held(filepath.Join(c.root, folder, e.Name())) {
+			if isJournal && e.Type().IsRegular() || store.Held(filepath.Join(c.root, folder, e.Name())) {
 				names = append(names, name)
 			}
 		}
@@ -161,22 +203,25 @@ func (c *check) leftovers() error {
 			if store.Held(filepath.Join(c.root, file)) || folder == unfinished && slices.Contains(writing, e.Name()) {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(c.root, file)); errors.Is(err, fs.ErrNotExist) {
+			is, err := os.Lstat(filepath.Join(c.root, file))
+			if err != nil {
 				continue // its writer is done
 			}
-			c.find(c.leftover(file))
+			c.find(c.leftover(file, is.Mode().IsRegular()))
 		}
 	}
 	return nil
 }
 
 // leftover says what was left. A journal stays where it is: tracer recover looks for it there.
-func (c *check) leftover(file string) Finding {
+func (c *check) leftover(file string, regular bool) Finding {
 	const setAside = "set it aside: tracer verify --repair"
 	f := Finding{Severity: Warning, File: file}
 	run, isJournal := strings.CutSuffix(path.Base(file), ".journal")
 	broken := slices.IndexFunc(c.catalog.Broken, func(b store.Broken) bool { return b.Folder == file })
 	switch {
+	case path.Dir(file) == journals && !regular:
+		f.What, f.Mend = "it is no regular file, and so no journal", setAside
 	case path.Dir(file) == journals && isJournal && c.catalog.Runs[run] != nil:
 		f.What, f.Mend = "the journal of a run that is published; nothing but its removal is missing", "remove it: tracer recover"
 		return f
@@ -185,6 +230,8 @@ func (c *check) leftover(file string) Finding {
 		return f
 	case path.Dir(file) == journals && path.Ext(file) == ".new":
 		f.What, f.Mend = "the journal of a run that broke off before it began; it holds nothing", setAside
+	case path.Dir(file) == journals && !strings.Contains(path.Base(file), ".journal."):
+		f.What, f.Mend = "it is no journal", setAside
 	case path.Dir(file) == journals:
 		f.What, f.Mend = "a damaged journal, of which what could be read is published", "look into it, or "+setAside
 	case broken >= 0 && c.catalog.Broken[broken].Swapped:

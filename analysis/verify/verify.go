@@ -43,8 +43,9 @@ type Finding struct {
 	Rows     int64    `json:"rows,omitempty"` // that it is true of, where it is about rows; What tells of the first
 	Mend     string   `json:"mend"`
 
-	runs  []string // that cannot stay, as <run_id>-<host>
-	aside []string // files and folders that cannot stay
+	runs     []string // that cannot stay, as <run_id>-<host>
+	unjudged []string // runs that stay, and of which no more can be told
+	aside    []string // files and folders that cannot stay
 }
 
 // String is the finding as a line.
@@ -107,6 +108,9 @@ func Dataset(ctx context.Context, root string) (*Report, error) {
 		return nil, err
 	}
 	defer held.Close() //nolint:errcheck // a lock
+	if err := ownFolders(root); err != nil {
+		return nil, err
+	}
 	return dataset(ctx, root)
 }
 
@@ -181,7 +185,7 @@ func (c *check) find(f Finding) {
 // spoil notes that runs cannot be judged any further, and finds why.
 func (c *check) spoil(f Finding) {
 	c.find(f)
-	for _, name := range f.runs {
+	for _, name := range slices.Concat(f.runs, f.unjudged) {
 		r := c.run(name)
 		c.mu.Lock()
 		r.broken = true

@@ -47,8 +47,6 @@ var damages = []kindOfDamage{
 	{"a truncated file", truncate(decodes + "beta-*.parquet"), []string{"were committed"}, "alpha failing overlapping"},
 	{"a file that is gone", remove(decodes + "beta-*.parquet"), []string{"it is missing, but a manifest names it"}, "alpha failing overlapping"},
 	{"two files that changed places", swap(decodes+"beta-*.parquet", decodes+"failing-*.parquet"), []string{"beta-rehearsal-00000007-000.parquet: it has", "failing-rehearsal-00000007-000.parquet: it has"}, "alpha overlapping"},
-	{"a torn footer, with a manifest that agrees", tornFooter(decodes + "beta-*.parquet"), []string{"cannot be decoded"}, "alpha failing overlapping"},
-	{"garbage in a page, with a manifest that agrees", garbage(decodes + "beta-*.parquet"), []string{"cannot be decoded"}, "alpha failing overlapping"},
 	{"a copy under another run's name", copyAs(decodes+"beta-*.parquet", "gamma-rehearsal-00000007-000.parquet"), []string{"no manifest names it, but readers find it"}, "alpha beta failing overlapping"},
 	{"a stray file that is no parquet", write(decodes + "notes.txt"), []string{"no .parquet file"}, "alpha beta failing overlapping"},
 	{"a manifest that is torn", truncate("_tracer/commits/beta-*.json"), []string{"manifest cannot be read", "no manifest names it"}, "alpha failing overlapping"},
@@ -154,6 +152,27 @@ func damaged(t *testing.T, dataset func() (string, error), list []kindOfDamage) 
 			}
 			if got := strings.Join(left, " "); got != d.left {
 				t.Errorf("runs left: %q, want %q\n%s", got, d.left, lines(r))
+			}
+		})
+	}
+}
+
+// What tracer cannot decode, and yet is what was committed, may be as sound as tracer is not.
+func TestWhatCannotBeDecodedThoughItsChecksumIsRightStays(t *testing.T) {
+	for _, d := range []kindOfDamage{
+		{name: "a torn footer", do: tornFooter(decodes + "beta-*.parquet")},
+		{name: "garbage in a page", do: garbage(decodes + "beta-*.parquet")},
+	} {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			dir := soundCopy(t)
+			d.do(t, dir)
+			r, moved, err := Repair(t.Context(), dir, "test")
+			if err != nil || len(moved) > 0 {
+				t.Errorf("%v, set aside: %v", err, moved)
+			}
+			if len(r.Findings) != 1 || !strings.Contains(lines(r), "tracer cannot decode it, though its checksum is right") {
+				t.Errorf("found\n%s", lines(r))
 			}
 		})
 	}

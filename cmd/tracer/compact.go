@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/llm-tracer/tracer/analysis/compact"
+	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
@@ -58,8 +59,8 @@ func (c *compactCommand) Run(t *terminal) error {
 
 func (c *compactCommand) print(t *terminal, f compact.Folder) {
 	if c.DryRun {
-		fmt.Fprintf(t.out, "%s: would join %d files, %d rows, %d bytes\n", f.Path, len(f.Before), f.Rows, f.Was)
+		fmt.Fprintf(t.out, "%s: would join %d files, %d rows, %d bytes\n", query.Printable(f.Path), len(f.Before), f.Rows, f.Was)
 		return
 	}
-	fmt.Fprintf(t.out, "%s: %d files, %d rows, %d bytes, are now %d, %d bytes\n", f.Path, len(f.Before), f.Rows, f.Was, len(f.After), f.Is)
+	fmt.Fprintf(t.out, "%s: %d files, %d rows, %d bytes, are now %d, %d bytes\n", query.Printable(f.Path), len(f.Before), f.Rows, f.Was, len(f.After), f.Is)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/pipeline/store"
@@ -86,8 +87,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 	exited := -1
 	layers, err := readLayers()
 	if err != nil {
-		fmt.Fprintln(stderr, "tracer:", err)
-		return exitUsage
+		return complain(stderr, err, exitUsage)
 	}
 	parser, err := kong.New(&c,
 		kong.Name("tracer"), kong.Description(description), kong.Writers(stdout, stderr), kong.UsageOnError(),
@@ -96,8 +96,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		kong.Bind(t), kong.Bind(layers), kong.Vars{"model": catalog.DefaultModel, "servers": strings.Join(nebula.Names(), ", ")},
 	)
 	if err != nil {
-		fmt.Fprintln(stderr, "tracer:", err)
-		return exitFailure
+		return complain(stderr, err, exitFailure)
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
@@ -107,15 +106,19 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "tracer: %s; see tracer %s--help\n", err, commandOf(args))
-		return exitUsage
+		return complain(stderr, fmt.Errorf("%w; see tracer %s--help", err, commandOf(args)), exitUsage)
 	}
 	t.outlive(ctx.Selected().Name)
 	if err := ctx.Run(); err != nil {
-		fmt.Fprintln(stderr, "tracer:", err)
-		return exitCode(err)
+		return complain(stderr, err, exitCode(err))
 	}
 	return exitOK
+}
+
+// complain says what went wrong. Names of files and runs stand in it, which may hold what a terminal obeys.
+func complain(stderr io.Writer, err error, code int) int {
+	fmt.Fprintln(stderr, "tracer:", query.PrintableLines(err.Error()))
+	return code
 }
 
 // commandOf is the command that the arguments begin with, for pointing at its help.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -60,3 +61,21 @@ func programCalled(t *testing.T, name string) string {
 }
 
 func environ(extra ...string) []string { return append(os.Environ(), extra...) }
+
+func TestNamesOfFilesMoveNoCursor(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"_tracer/commits/e\x1b[31mvil.json", "_tracer/journal/e\x1b[31mvil.journal", "runs/e\x1b[31mvil.parquet"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, name), []byte("garbage"))
+	}
+	for _, args := range [][]string{{"verify", dir}, {"summary", dir}, {"recover", "--out", dir}, {"recover", "--out", dir, "e\x1b[31mvil"}, {"collect", "--e\x1b[31mvil"}} {
+		cmd := exec.Command(program(t), args...)
+		out, _ := cmd.CombinedOutput() // how it ends is others' to test
+		if said := string(out); strings.ContainsRune(said, '\x1b') || !strings.Contains(said, `e\x1b[31mvil`) {
+			t.Errorf("%q says %q", args, said)
+		}
+	}
+}

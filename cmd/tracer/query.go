@@ -84,10 +84,10 @@ func (t *terminal) withDataset(dir string, f func(context.Context, *query.Datase
 		return err
 	}
 	if n := len(d.Uncommitted()); n > 0 {
-		fmt.Fprintf(t.err, "note: %d files are left out, for no manifest lists them (%s, …): they belong to a run that is not committed\n", n, d.Uncommitted()[0])
+		fmt.Fprintf(t.err, "note: %d files are left out, for no manifest lists them (%s, …): they belong to a run that is not committed\n", n, query.Printable(d.Uncommitted()[0]))
 	}
 	if n := len(d.Missing()); n > 0 {
-		fmt.Fprintf(t.err, "note: %d files that manifests list are gone (%s, …): what they held is not counted\n", n, d.Missing()[0])
+		fmt.Fprintf(t.err, "note: %d files that manifests list are gone (%s, …): what they held is not counted\n", n, query.Printable(d.Missing()[0]))
 	}
 	err = errors.Join(f(ctx, d), d.Close())
 	if ctx.Err() != nil {

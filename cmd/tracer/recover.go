@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/journal"
 	"github.com/llm-tracer/tracer/pipeline/store"
@@ -54,7 +55,7 @@ func (c *recoverCommand) Run(t *terminal) error {
 			continue
 		}
 		if errors.Is(r.Err, journal.ErrLive) && !named {
-			fmt.Fprintf(t.err, "run %s is being written; it is left alone\n", r.Name)
+			fmt.Fprintf(t.err, "run %s is being written; it is left alone\n", query.Printable(r.Name))
 			continue
 		}
 		done++
@@ -104,6 +105,7 @@ func (t *terminal) recoverRun(out string, r journal.Run, assumeDead bool) error 
 }
 
 func (t *terminal) tellRecovered(name string, r *pipeline.Recovered) {
+	name = query.Printable(name)
 	if r.Manifest.RunID == "" {
 		fmt.Fprintf(t.out, "run %s had been published; only its journal was left, and is removed\n", name)
 		return
@@ -157,7 +159,7 @@ func (c *collect) offerRecovery(t *terminal) error {
 	}
 	var ids []string
 	for _, r := range found {
-		ids = append(ids, r.Header.Run.ID)
+		ids = append(ids, query.Printable(r.Header.Run.ID))
 	}
 	fmt.Fprintf(t.err, "%d run(s) in %s broke off, not published: %s\n", len(ids), c.Out, strings.Join(ids, ", "))
 	if !t.asks("Publish what they hold before this run begins? [Y/n] ") {
@@ -167,7 +169,7 @@ func (c *collect) offerRecovery(t *terminal) error {
 	var failed []error
 	for _, r := range found {
 		failed = append(failed, t.recoverRun(c.Out, r, false))
-		fmt.Fprintf(t.err, "tracer collect --resume %s --out %s goes on with it\n", r.Header.Run.ID, c.Out)
+		fmt.Fprintf(t.err, "tracer collect --resume %s --out %s goes on with it\n", query.Printable(r.Header.Run.ID), c.Out)
 	}
 	return worst(failed)
 }

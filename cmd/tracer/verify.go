@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/analysis/verify"
 )
 
@@ -54,13 +55,13 @@ func (v *verifyCommand) Run(t *terminal) error {
 
 func (v *verifyCommand) print(t *terminal, r *verify.Report, moved []verify.Move) {
 	for _, m := range moved {
-		fmt.Fprintf(t.out, "set aside: %s, to %s\n", m.From, m.To)
+		fmt.Fprintf(t.out, "set aside: %s, to %s\n", query.Printable(m.From), query.Printable(m.To))
 	}
 	if r == nil {
 		return
 	}
 	for i := range r.Findings {
-		fmt.Fprintln(t.out, r.Findings[i].String())
+		fmt.Fprintln(t.out, query.Printable(r.Findings[i].String()))
 	}
 	fmt.Fprintf(t.out, "%s: %d files, %d rows, %d bytes, %d runs in %.1f s: %d errors, %d warnings\n",
 		v.Dir, r.Files, r.Rows, r.Bytes, r.Runs, r.Seconds, r.Count(verify.Error), r.Count(verify.Warning))

@@ -23,7 +23,7 @@ type Follower struct {
 
 // Follow opens the journal of a run in progress, to be read from its beginning.
 func Follow(path string) (*Follower, error) {
-	file, err := os.Open(path)
+	file, err := openRegular(path, os.O_RDONLY)
 	if err != nil {
 		return nil, fmt.Errorf("opening the journal: %w", err)
 	}

@@ -5,9 +5,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"golang.org/x/sys/unix"
 
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -74,5 +76,24 @@ func TestAFollowerReadsWhatIsAppendedAndWaitsForTheRest(t *testing.T) {
 	}
 	if !f.Left() {
 		t.Error("the run has left its journal, and is taken to write it")
+	}
+}
+
+func TestAPipeIsNoJournalAndIsNotWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	path := Path(dir, "pipe")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), unix.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := List(dir); err != nil || len(found) > 0 {
+		t.Errorf("found %v, %v", found, err)
+	}
+	_, err := Follow(path)
+	if err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Error("followed:", err)
+	}
+	_, err = Open(path, memory.DefaultAllocator, false)
+	if err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Error("opened:", err)
 	}
 }

@@ -49,7 +49,7 @@ func Names(root string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), suffix); ok && !e.IsDir() {
+		if name, ok := strings.CutSuffix(e.Name(), suffix); ok && e.Type().IsRegular() {
 			names = append(names, name)
 		}
 	}
@@ -90,10 +90,27 @@ func List(root string) ([]Run, error) {
 	return found, nil
 }
 
+// openRegular opens a file, and not a pipe, which would wait for its other end.
+func openRegular(path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, flag|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	is, err := f.Stat()
+	if err == nil && !is.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // Peek reads the header of a journal that somebody else may be writing; it is empty where that cannot be.
 func Peek(root, name string) (h Header) {
 	path := Path(root, name)
-	f, err := os.Open(path)
+	f, err := openRegular(path, os.O_RDONLY)
 	if err != nil {
 		return h
 	}
@@ -170,7 +187,7 @@ func begin(f *os.File, path string, h *Header, mem memory.Allocator) (*Journal, 
 // Open locks the journal that a run has left and reads its header. It is ErrLive while a process uses it, fs.ErrNotExist
 // where there is none, and ErrNoLocks where the filesystem cannot tell, unless unlocked allows that.
 func Open(path string, mem memory.Allocator, unlocked bool) (*Journal, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := openRegular(path, os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("opening the journal: %w", err)
 	}

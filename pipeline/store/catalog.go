@@ -59,7 +59,7 @@ func ReadCatalog(root string) (*Catalog, error) {
 			continue
 		}
 		at := path.Join(Commits, e.Name())
-		body, err := os.ReadFile(filepath.Join(root, at))
+		body, err := readRegular(filepath.Join(root, at))
 		if err == nil {
 			err = c.add(name, body)
 		}
@@ -76,6 +76,18 @@ func ReadCatalog(root string) (*Catalog, error) {
 		}
 	}
 	return c, nil
+}
+
+// readRegular reads a file, and not a pipe, which may never end.
+func readRegular(path string) ([]byte, error) {
+	is, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !is.Mode().IsRegular() {
+		return nil, errors.New("it is no regular file")
+	}
+	return os.ReadFile(path)
 }
 
 // add reads one manifest: a run's, or a compaction's.

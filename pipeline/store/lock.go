@@ -27,7 +27,7 @@ var (
 
 // lock waits for a folder.
 func lock(path string, how int) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for its other end
 	if err != nil {
 		return nil, err
 	}
