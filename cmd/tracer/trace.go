@@ -159,7 +159,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		}
 	}
 	if t.options != nil {
-		t.options["endpoint"] = asked
+		t.options["endpoint"], t.options["model"] = asked, cfg.Model
 	}
 	return closeServer, nil
 }
