@@ -32,6 +32,7 @@ var hostFaults = []fault{
 	{"killed while its files are published", byStrace, "verify warns, and --repair leaves everything where it is; tracer recover goes on with the publication", killedWhilePublishing},
 	{"SIGINT or SIGTERM", byKernel, "the run is committed; exit 130; it can be resumed", stoppedBySignal},
 	{"the screen is gone (tee dies of the same Ctrl-C; head has read enough)", byKernel, "the run is committed, with the exit code that it would have had", screenGone},
+	{"SIGINT, SIGTERM or SIGHUP before the run has begun", byKernel, "nothing of the run is written; exit 1", stoppedBefore},
 	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most, and the requests in flight with the readings since the oldest of them began", abortedBySignal},
 	{"disk full while collecting", byTmpfs, "the run stops and is committed with the room that was set aside; exit 3", diskFull},
 	{"disk full, and still so at the commit", byTmpfs, "exit 1; once there is room tracer recover publishes everything", diskFullToTheEnd},

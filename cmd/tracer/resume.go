@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/journal"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
@@ -21,7 +24,7 @@ import (
 var ofOneInvocation = []string{"help", "out", "json", "dry-run", "resume", "run-id"}
 
 // Flags that a continuation may give anew: a server that was restarted may have another address.
-var mayChange = []string{"endpoint", "api-key-file", "ca", "client-cert", "client-key", "insecure", "patience", "driver-timeout", "max-invalid"}
+var mayChange = []string{"endpoint", "api-key-file", "ca", "client-cert", "client-key", "insecure", "silence", "patience", "driver-timeout", "max-invalid"}
 
 // optionsOf is every flag of the command as it was resolved. Keys have no flag.
 func optionsOf(k *kong.Context) map[string]string {
@@ -78,6 +81,9 @@ func (c *collect) takeUp(t *terminal, k *kong.Context) (left bool, err error) {
 	if err := store.CheckRunID(c.Resume); err != nil {
 		return false, usage("--resume: %w", err)
 	}
+	if err := c.takeOver(k); err != nil { // before anything is published
+		return false, err
+	}
 	if !c.DryRun { // which writes nothing
 		if err := t.recoverChain(c.Out, c.Resume); err != nil {
 			return false, err
@@ -99,11 +105,13 @@ func (c *collect) takeUp(t *terminal, k *kong.Context) (left bool, err error) {
 		}
 		c.resumed.add(sent, runs[i].Status == schema.StatusComplete)
 	}
-	if err := takeOver(k, root); err != nil {
+	c.Corpus, c.order = filepath.Join(c.Out, schema.Prompts.Name, root.CorpusID+".parquet"), root.Job.Prompts
+	if _, err := os.Stat(c.Corpus); err != nil {
+		return false, usage("--resume %s: the prompts that it sends are not there: %w; restore that file from a copy or, where tracer made them, run tracer prompts with the run's flags: the same prompts get the same file name", c.Resume, err)
+	}
+	if c.RunID, err = nextID(c.Out, runs); err != nil {
 		return false, err
 	}
-	c.Corpus, c.order = filepath.Join(c.Out, schema.Prompts.Name, root.CorpusID+".parquet"), root.Job.Prompts
-	c.RunID = nextID(runs)
 	n := c.resumed.missing(root.Job.Prompts, c.Repeat)
 	complete := runs[len(runs)-1].Status == schema.StatusComplete
 	if n == 0 && (c.MinUpdates == 0 || complete) {
@@ -149,11 +157,15 @@ func chain(out, id string) ([]store.Manifest, error) {
 		all = append(all, *m)
 	}
 	named := slices.IndexFunc(all, func(m store.Manifest) bool { return m.RunID == id })
+	journals, err := journal.Names(out)
+	if err != nil {
+		return nil, err
+	}
+	if named < 0 && slices.Contains(journals, store.RunName(id, hostname())) { // of a dry run
+		return nil, usage("--resume %s: it broke off, and is not published yet: tracer recover --out %s %s first", id, out, id)
+	}
 	if named < 0 {
 		return nil, usage("--resume %s: no run of that name is published in %s", id, out)
-	}
-	if host := all[named].Host; host != hostname() {
-		return nil, usage("--resume %s: it was measured on %s; go on with it there", id, host)
 	}
 	root := id
 	if all[named].Continues != "" {
@@ -175,9 +187,15 @@ func number(m store.Manifest, root string) int {
 	return 1
 }
 
-func nextID(runs []store.Manifest) string {
+// nextID is the first name for a continuation that nobody has taken.
+func nextID(out string, runs []store.Manifest) (string, error) {
 	root := runs[0].RunID
-	return fmt.Sprintf("%s.%d", root, number(runs[len(runs)-1], root)+1)
+	for n := number(runs[len(runs)-1], root) + 1; ; n++ {
+		id := fmt.Sprintf("%s.%d", root, n)
+		if err := pipeline.Free(out, id, hostname()); !errors.Is(err, store.ErrRunExists) {
+			return id, err
+		}
+	}
 }
 
 // add takes note of what one run has sent. A prompt that failed counts as sent if its run had gone on to another that was
@@ -222,6 +240,44 @@ func (r *resumption) repeated(k size) (n int) {
 		}
 	}
 	return n
+}
+
+// takeOver takes the options over of the run that is to be gone on with, published or not.
+func (c *collect) takeOver(k *kong.Context) error {
+	catalog, err := store.ReadCatalog(c.Out)
+	if err != nil {
+		return err
+	}
+	own := path.Join(store.Commits, store.RunName(c.Resume, hostname())+".json")
+	if err := catalog.Unreadable[own]; err != nil {
+		return fmt.Errorf("--resume %s: its manifest %s cannot be read: %w; restore it from a copy", c.Resume, own, err)
+	}
+	names, err := journal.Names(c.Out)
+	if err != nil {
+		return err
+	}
+	var all []store.Manifest // of journals, what stands in their headers
+	for _, m := range catalog.Runs {
+		all = append(all, *m)
+	}
+	for _, name := range names {
+		h := journal.Peek(c.Out, name)
+		all = append(all, store.Manifest{RunID: h.Run.ID, Host: h.Run.Host, Continues: h.Run.Continues, Job: h.Job})
+	}
+	root := c.Resume
+	for i := range all {
+		switch m := &all[i]; {
+		case m.RunID != c.Resume:
+		case m.Host != hostname():
+			return usage("--resume %s: it was measured on %s; go on with it there", c.Resume, m.Host)
+		case m.Continues != "":
+			root = m.Continues
+		}
+	}
+	if i := slices.IndexFunc(all, func(m store.Manifest) bool { return m.RunID == root }); i >= 0 && all[i].Job != nil {
+		return takeOver(k, &all[i])
+	}
+	return nil // there is none, which is told
 }
 
 // takeOver sets every flag to what the run was started with, and refuses those that contradict it.

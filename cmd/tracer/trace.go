@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/sourcegraph/conc"
 
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/internal/clock"
@@ -64,8 +61,9 @@ type trace struct {
 	rhythm   string    // of the sampling, for the progress display
 	started  time.Time // of the progress display
 
-	release    func()     // gives signals back to the system; once the result is printed
-	publishing sync.Mutex // held by whoever ends the run: the commit, or the second Ctrl-C
+	begun      atomic.Bool // there is, or is about to be, something to commit
+	release    func()      // gives signals back to the system; once the result is printed
+	publishing sync.Mutex  // held by whoever ends the run: the commit, or the second Ctrl-C
 }
 
 // run measures and commits. The manifest is nil where nothing was committed.
@@ -74,21 +72,25 @@ func (t *trace) run(measure func(context.Context, context.CancelCauseFunc) (samp
 	defer stop(nil)
 	again := t.warn(t.terminal)
 	defer again()
+	t.release = t.onSignal(stop)
 	closeServer, err := t.connect(ctx)
+	if err == nil {
+		defer closeServer()
+		err = t.ready(ctx)
+	}
+	if err == nil {
+		err = t.calibrate(ctx)
+	}
+	t.begun.Store(true)
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		return nil, errors.New("stopped before the run began; nothing of it was written")
+	}
+	if err == nil {
+		err = t.open()
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer closeServer()
-	if err := t.ready(ctx); err != nil {
-		return nil, err
-	}
-	if err := t.calibrate(ctx); err != nil {
-		return nil, err
-	}
-	if err := t.open(); err != nil {
-		return nil, err
-	}
-	t.release = t.onSignal(stop)
 	stats, err := measure(ctx, stop)
 	t.publishing.Lock() // never unlocked: from here on the run is being committed, and a second Ctrl-C comes too late
 	var stopped *nebula.StopError
@@ -157,7 +159,7 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 		}
 	}
 	if t.options != nil {
-		t.options["endpoint"] = asked
+		t.options["endpoint"], t.options["model"] = asked, cfg.Model
 	}
 	return closeServer, nil
 }
@@ -323,39 +325,6 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// onSignal makes the first signal stop the run, which is then committed, and the second abort it.
-func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	var owner conc.WaitGroup
-	done := make(chan struct{})
-	owner.Go(func() {
-		select {
-		case <-signals:
-		case <-done:
-			return
-		}
-		fmt.Fprintln(t.err, "\ntracer: stopping; what was measured is being committed (again to abort)")
-		stop(errInterrupted)
-		select {
-		case <-signals:
-			if !t.publishing.TryLock() {
-				fmt.Fprintln(t.err, "tracer: too late to abort; the commit is under way")
-				<-done
-				return
-			}
-			fmt.Fprintf(t.err, "tracer: aborted; nothing is published yet: tracer recover --out %s %s publishes what was measured\n", t.Out, t.RunID)
-			os.Exit(exitFailure)
-		case <-done:
-		}
-	})
-	return sync.OnceFunc(func() {
-		signal.Stop(signals)
-		close(done)
-		owner.Wait()
-	})
 }
 
 // commit publishes the run.

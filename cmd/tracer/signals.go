@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/sourcegraph/conc"
+)
+
+// onSignal makes the first signal stop the run, which is then committed if it has begun, and the second abort it.
+func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	var owner conc.WaitGroup
+	done := make(chan struct{})
+	owner.Go(func() {
+		select {
+		case <-signals:
+		case <-done:
+			return
+		}
+		begun := t.begun.Load()
+		if begun {
+			fmt.Fprintln(t.err, "\ntracer: stopping; what was measured is being committed (again to abort)")
+		} else {
+			fmt.Fprintln(t.err, "\ntracer: stopping before the run begins (again to abort)")
+		}
+		stop(errInterrupted)
+		select {
+		case <-signals:
+			if !t.publishing.TryLock() {
+				fmt.Fprintln(t.err, "tracer: too late to abort; the commit is under way")
+				<-done
+				return
+			}
+			if !begun {
+				os.Exit(exitFailure)
+			}
+			fmt.Fprintf(t.err, "tracer: aborted; nothing is published yet: tracer recover --out %s %s publishes what was measured\n", t.Out, t.RunID)
+			os.Exit(exitFailure)
+		case <-done:
+		}
+	})
+	return sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(done)
+		owner.Wait()
+	})
+}
