@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/llm-tracer/tracer/analysis/compact"
 	"github.com/llm-tracer/tracer/analysis/query"
@@ -53,6 +56,9 @@ func (c *compactCommand) Run(t *terminal) error {
 	}
 	if errors.Is(err, store.ErrNoExchange) {
 		return environment(fmt.Errorf("%w; compact a copy of the dataset on a local file system (ext4, xfs, btrfs)", err))
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return environment(fmt.Errorf("%w; compact as a user who may read and write the dataset, or a copy of it", err))
 	}
 	return err
 }

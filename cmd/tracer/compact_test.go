@@ -150,3 +150,12 @@ func compactionKilled(t *testing.T) {
 		t.Errorf("left behind: %s", strings.Join(left, ", "))
 	}
 }
+
+func TestADatasetThatCannotBeWrittenToIsNotCompacted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	rehearse(t, dir, "one", 0)
+	rehearse(t, dir, "two", 1)
+	_, said := small(t, tight, `cp -r "$1" "$DIR/ds"; mount -o remount,ro "$DIR"; tracer compact "$DIR/ds"`, []string{dir})
+	holds(t, 0, said, 0, `exit 4`, `read-only file system; compact as a user who may read and write the dataset, or a copy of it`)
+}

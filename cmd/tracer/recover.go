@@ -38,6 +38,9 @@ It can be stopped at any time, and run again.`
 
 // Run recovers every run that broke off, or those that are named.
 func (c *recoverCommand) Run(t *terminal) error {
+	if !store.IsDataset(c.Out) {
+		return fmt.Errorf("--out: %w in %s: there is no _tracer in it; name the folder that tracer collect --out wrote into", store.ErrNoDataset, c.Out)
+	}
 	found, err := journal.List(c.Out)
 	if err != nil {
 		return environment(fmt.Errorf("--out: %w", err))
@@ -142,6 +145,8 @@ func notRecovered(name string, err error) error {
 		return environment(fmt.Errorf("run %s: %w, so that nobody can tell whether it is still being written; if it is not, give --assume-dead", name, err))
 	case errors.Is(err, store.ErrRunExists):
 		return fmt.Errorf("run %s: %w; move that file away and recover again", name, err)
+	case errors.Is(err, journal.ErrNothing):
+		return environment(fmt.Errorf("run %s: %w; unless another version of tracer wrote it, and can recover it, it holds nothing that can be read: move it out of _tracer/journal", name, err))
 	default:
 		return environment(fmt.Errorf("run %s: %w; its journal stays, to be recovered once that is mended", name, err))
 	}

@@ -34,6 +34,7 @@ var (
 	ErrExists  = errors.New("the journal exists")
 	ErrLive    = errors.New("another process is writing or recovering the journal")
 	ErrNoLocks = errors.New("the filesystem knows no locks")
+	ErrNothing = errors.New("it begins as no journal of this version of tracer does")
 )
 
 const suffix = ".journal"

@@ -128,7 +128,7 @@ func (j *Journal) readHeader() error {
 		return fmt.Errorf("reading the journal: %w", err)
 	}
 	if string(start) != magic {
-		return fmt.Errorf("%s is no journal of this version of tracer", j.path)
+		return fmt.Errorf("%s cannot be read: %w", j.path, ErrNothing)
 	}
 	p := position{j: j, at: int64(len(magic))}
 	k, err := p.read()
@@ -141,7 +141,7 @@ func (j *Journal) readHeader() error {
 	}
 	h := j.Header
 	if err != nil || len(h.Boards) == 0 || len(h.Sampling) != len(h.Boards) || h.Workers < 0 || h.Workers > mostWorkers {
-		return fmt.Errorf("the header of %s cannot be read; what was measured cannot be published without it", j.path)
+		return fmt.Errorf("the header of %s cannot be read: %w", j.path, ErrNothing)
 	}
 	info, err := j.file.Stat()
 	if err != nil {

@@ -44,6 +44,12 @@ func lock(path string, how int) (*os.File, error) {
 	return f, nil // any other error: no locks there
 }
 
+// IsDataset says whether a tracer has ever written into a folder.
+func IsDataset(root string) bool {
+	_, err := os.Stat(filepath.Join(root, "_tracer"))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // Held says whether a live process holds a file or folder.
 func Held(path string) bool {
 	f, err := lock(path, unix.LOCK_SH|unix.LOCK_NB) // shared: two that ask do not take one another for a holder
