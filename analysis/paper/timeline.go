@@ -113,7 +113,7 @@ func bands(line report.Timeline, w Window, top float64) (drawn []plot.Plotter) {
 	t := line.BandT.Floats()
 	for i, stage := range line.Band {
 		tint, ok := tints[stage]
-		if !ok || i+1 == len(t) || t[i+1] < w.From || t[i] > w.To {
+		if !ok || t[i+1] < w.From || t[i] > w.To {
 			continue
 		}
 		drawn = append(drawn, rectangle(max(t[i], w.From), min(t[i+1], w.To), 0, top, tint))

@@ -35,6 +35,10 @@ func TestTheSampleIsDrawnAsItIs(t *testing.T) {
 		if line.BucketS != 0 || line.Values != run.Readings || int64(len(line.Requests)) != run.Requests {
 			t.Errorf("%s: buckets of %v s, %d of %d readings, %d of %d requests", run.RunID, line.BucketS, line.Values, run.Readings, len(line.Requests), run.Requests)
 		}
+		at, bands := line.T.Floats(), line.BandT.Floats()
+		if last := at[len(at)-1]; len(bands) != len(line.Band)+1 || bands[len(bands)-1] < last {
+			t.Errorf("%s: %d stretches of %d bounds end at %v s, before the value of %v s", run.RunID, len(line.Band), len(bands), bands[len(bands)-1], last)
+		}
 	}
 	b := open(t, m, 1280, 900)
 	for board := range 3 {

@@ -168,7 +168,7 @@ type Timeline struct {
 	W        Column    `json:"w"` // the value, or the bucket's mean
 	UtilT    *Column   `json:"util_t,omitempty"`
 	Util     Column    `json:"util"`
-	BandT    *Column   `json:"band_t,omitempty"` // stretches of one label, by their beginning
+	BandT    *Column   `json:"band_t,omitempty"` // stretches of one label, by their beginning, and the end of the last
 	Band     []string  `json:"band,omitempty"`
 	Shares   []Column  `json:"shares,omitempty"` // with buckets: % prefill, decode, mixed
 	Requests []Request `json:"requests,omitempty"`

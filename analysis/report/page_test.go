@@ -52,6 +52,7 @@ func invented(boards, points int, llm string) *Model {
 			line.Band = append(line.Band, []string{"prefill", "decode"}[k%2])
 			line.Requests = append(line.Requests, Request{S: s, FirstToken: new(s + 1), End: s + 2, Workload: "decode", Target: 10, In: new(int32(10)), Out: new(int32(20)), Valid: true})
 		}
+		line.BandT.add(new(float64(points) / 10)) // the last request is interrupted: its rows end with the run
 		m.Timelines = append(m.Timelines, line)
 		for _, stage := range []string{"idle", "prefill", "decode"} {
 			for bin := range 30 {
@@ -105,6 +106,9 @@ func TestEveryFigureShowsEveryBoard(t *testing.T) {
 		if n := b.drawn(picture, stage); n < 2000 {
 			t.Errorf("time: %d pixels in the colour of %s", n, stage)
 		}
+	}
+	if end := eval[float64](b, "(() => { let end; timelines.panels[0].stretches(0, 60, (_, to) => (end = to)); return end; })()"); end != 60 {
+		t.Errorf("the stretch that nothing follows ends at %v s, the run at 60 s", end)
 	}
 	if wide := eval[int](b, "document.documentElement.scrollWidth"); wide > 1280 {
 		t.Errorf("the page is %d pixels wide", wide)
