@@ -1,7 +1,6 @@
 package paper
 
 import (
-	"fmt"
 	"math"
 
 	"gonum.org/v1/plot/plotter"
@@ -111,11 +110,14 @@ func curve(m *report.Model, name, title, x, y, interval string, all []point) *fi
 }
 
 // serving names boards, and their model where there are several.
-func serving(m *report.Model, s report.Serving) string {
+func serving(m *report.Model, s report.Serving) string { return named(m, s.Label, s.LLM, ", ") }
+
+// named is a board's name, and where there are several models that of its own.
+func named(m *report.Model, board, llm, between string) string {
 	for _, other := range m.Servings {
-		if other.LLM != s.LLM {
-			return fmt.Sprintf("%s, %s", s.Label, s.LLM)
+		if other.LLM != llm {
+			return board + between + m.ShortName(llm)
 		}
 	}
-	return s.Label
+	return board
 }

@@ -3,6 +3,7 @@ package paper
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -37,6 +38,7 @@ func timeline(m *report.Model, line report.Timeline, w Window) figure {
 	}
 	colour := colourOf(m.Servings[run.Serving])
 	upper, lower := newPlot("", "power (W)"), newPlot("time since the run's first request (s)", "GPU (%)")
+	upper.X.Tick.Marker, lower.X.Tick.Marker = unnamed{linear(12)}, linear(12)
 	steps := within(t, power, w)
 	upper.Y.Max, lower.Y.Max = 1, 104
 	for _, p := range steps {
@@ -47,21 +49,29 @@ func timeline(m *report.Model, line report.Timeline, w Window) figure {
 		p.Add(bands(line, w, p.Y.Max)...)
 	}
 	lower.Y.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: 50, Label: "50"}, {Value: 100, Label: "100"}}
-	upper.X.Tick.Marker = unnamed{upper.X.Tick.Marker}
 	upper.Add(sent(line, w, upper.Y.Max)...)
 	upper.Add(&plotter.Line{XYs: steps, StepStyle: plotter.PostStep, LineStyle: lineStyle(colour, 1)})
 	lower.Add(&plotter.Line{XYs: within(utilT, line.Util.Floats(), w), StepStyle: plotter.PostStep, LineStyle: lineStyle(colour, 1)})
 	return figure{
 		name: fmt.Sprintf("timeline-%s-%s", schema.Slug(run.Label), schema.Slug(run.RunID)), title: fmt.Sprintf("%s serving %s", run.Label, run.LLM), width: page, height: 2.9 * vg.Inch,
-		legend: []entry{
-			box("prefill", tints["prefill"], nil), box("decode", tints["decode"], nil),
-			{"request sent", func(c *draw.Canvas) {
+		legend: append(banded(line),
+			entry{"request sent", func(c *draw.Canvas) {
 				c.StrokeLine2(lineStyle(ink, 0.6), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y)
 			}},
-			{"first token", func(c *draw.Canvas) { c.StrokeLine2(dashes(), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y) }},
-		},
+			entry{"first token", func(c *draw.Canvas) { c.StrokeLine2(dashes(), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y) }},
+		),
 		plots: [][]*plot.Plot{{upper}, {lower}},
 	}
+}
+
+// banded are a legend's entries for bands: of mixed only where requests overlapped in different stages.
+func banded(line report.Timeline) (all []entry) {
+	for _, stage := range []string{"prefill", "decode", "mixed"} {
+		if stage != "mixed" || slices.Contains(line.Band, stage) {
+			all = append(all, box(stage, tints[stage], nil))
+		}
+	}
+	return all
 }
 
 func dashes() draw.LineStyle {

@@ -160,12 +160,12 @@ func (b *builder) readPowers(ctx context.Context) error {
 			most = max(most, p.W)
 		}
 	}
-	b.BinW = int(roundStep(float64(most) / bins))
+	b.BinW = int(RoundStep(float64(most) / bins))
 	return nil
 }
 
-// roundStep is 1, 2 or 5 times a power of ten, not below v.
-func roundStep(v float64) float64 {
+// RoundStep is 1, 2 or 5 times a power of ten, not below v.
+func RoundStep(v float64) float64 {
 	if !(v > 0) || math.IsInf(v, 0) {
 		return 1
 	}

@@ -1,6 +1,10 @@
 package report
 
-import "github.com/llm-tracer/tracer/analysis"
+import (
+	"path"
+
+	"github.com/llm-tracer/tracer/analysis"
+)
 
 // Model is what the page draws: everything in it, and nothing else, is in the file.
 type Model struct {
@@ -20,6 +24,17 @@ type Model struct {
 	CloseUps  []CloseUp  `json:"closeups"`
 
 	Summary *analysis.Summary `json:"-"` // the tables'
+}
+
+// ShortName is a model's name without its owner, who only stays where two models would bear the same name.
+func (m *Model) ShortName(llm string) string {
+	short := path.Base(llm)
+	for _, s := range m.Servings {
+		if s.LLM != llm && path.Base(s.LLM) == short {
+			return llm
+		}
+	}
+	return short
 }
 
 // Serving is a kind of board, or kinds that served together, and the model: what requests are compared by.
