@@ -115,6 +115,34 @@ func TestEveryFigureShowsEveryBoard(t *testing.T) {
 	}
 }
 
+func TestLongNamesHideNothing(t *testing.T) {
+	m := invented(3, 600, "meta-llama/Meta-Llama-3-8B-Instruct")
+	const long = "some-owner/a-model-whose-name-is-longer-than-any-panel-is-wide-at-three-boards-side-by-side"
+	m.Servings[2].LLM, m.Runs[2].LLM, m.Runs[2].Status = long, long, "interrupted"
+	m.Runs[2].Interrupted = 3
+	for i := range m.Powers {
+		if m.Powers[i].GPU == m.Runs[2].GPU {
+			m.Powers[i].LLM = long
+		}
+	}
+	b := open(t, m, 1280, 900)
+	if hidden := eval[int](b, "[...document.querySelectorAll('.wide')].filter((e) => e.scrollWidth > e.clientWidth).length"); hidden > 0 {
+		t.Errorf("%d tables must be scrolled sideways", hidden)
+	}
+	const outside = `[...document.querySelectorAll('figure[data-draw] svg text')].filter((e) => {
+		const [own, all] = [e.getBoundingClientRect(), e.closest('figure').querySelector('.drawing').getBoundingClientRect()];
+		return own.left < all.left - 1 || own.right > all.right + 1;
+	}).map((e) => e.textContent).join('; ')`
+	if cut := eval[string](b, outside); cut != "" {
+		t.Errorf("cut: %s", cut)
+	}
+	for _, figure := range []string{"closePrefill", "powers", "ttft", "split"} {
+		if titles := eval[string](b, "[...document.querySelectorAll('figure[data-draw="+figure+"] svg title')].map((e) => e.textContent).join('; ')"); !strings.Contains(titles, long) {
+			t.Errorf("%s does not tell the whole name: %s", figure, titles)
+		}
+	}
+}
+
 func TestANarrowScreenNeedsNoSidewaysScrolling(t *testing.T) {
 	b := open(t, invented(3, 600, "org/model"), 390, 844)
 	if wide := eval[int](b, "document.documentElement.scrollWidth"); wide > 390 {
