@@ -102,7 +102,7 @@ func split(m *report.Model) []figure {
 	dashed.Dashes = []vg.Length{2, 1.5}
 	f := figure{
 		name: "energy-split", title: "where a request's energy goes", width: column, height: vg.Length(0.17*float64(len(kinds))+0.95) * vg.Inch, plots: [][]*plot.Plot{nil},
-		legend: []entry{box("prefill", pale(ink, 0.9), nil), box("decode", pale(ink, 0.35), nil), box("stage never seen alone", pale(ink, 0), &dashed)},
+		legend: []entry{box("prefill", pale(ink, 0.9), nil), box("decode", pale(ink, 0.35), nil), box("seen alone in fewer than half", pale(ink, 0), &dashed)},
 	}
 	if len(servings) > wide {
 		f.width = page

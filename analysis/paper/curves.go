@@ -14,7 +14,7 @@ import (
 type point struct {
 	serving      int
 	x, y, lo, hi float64
-	unseen       bool // the sensor never saw the stage alone
+	unseen       bool // the sensor saw the stage alone in fewer than half of the requests
 }
 
 // few is under how many output tokens the time and energy of one say nothing.
@@ -103,7 +103,7 @@ func curve(m *report.Model, name, title, x, y, interval string, all []point) *fi
 		c.StrokeLine2(lineStyle(ink, 0.8), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y)
 	}})
 	if unseen {
-		f.legend = append(f.legend, mark("stage never seen alone", draw.GlyphStyle{Color: ink, Radius: markRadius, Shape: draw.RingGlyph{}}, nil))
+		f.legend = append(f.legend, mark("seen alone in fewer than half", draw.GlyphStyle{Color: ink, Radius: markRadius, Shape: draw.RingGlyph{}}, nil))
 	}
 	f.plots = grid(p)
 	return f

@@ -214,7 +214,7 @@ func texts(size float64, align text.XAlignment, labels plotter.XYLabels) *plotte
 // markRadius is half of a mark's size.
 const markRadius = 2.4
 
-// marked is a board's mark at a point, hollow where the sensor never saw the stage alone.
+// marked is a board's mark at a point, hollow where the sensor saw the stage alone in fewer than half of the requests.
 func marked(at plotter.XY, s report.Serving, hollow bool) []plot.Plotter {
 	marks := []plot.Plotter{&plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: colourOf(s), Radius: markRadius, Shape: shapeOf(s)}}}
 	if hollow {

@@ -178,6 +178,9 @@ func RoundStep(v float64) float64 {
 	return 10 * ten
 }
 
+// oftenAlone says that the sensor saw a stage alone in half of its requests or more: the rule of every mark on page and paper.
+func oftenAlone(e *analysis.StageEnergy) bool { return e.Alone > 0 && 2*e.Alone >= e.Requests }
+
 func (b *builder) readSizes(ctx context.Context) error {
 	var all []Size
 	if err := b.ask(ctx, &all, "sizes"); err != nil {
@@ -196,7 +199,7 @@ func (b *builder) readSizes(ctx context.Context) error {
 			if e != nil {
 				b.Energies = append(b.Energies, Energy{
 					Serving: serving(l.GPU, l.LLM), Workload: string(l.Workload), Target: l.Size, Stage: string(stage),
-					Requests: e.Requests, Seen: e.Resolved, J: e.J, Half: e.PlusOr, InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
+					Requests: e.Requests, Resolved: e.Alone, Seen: oftenAlone(e), J: e.J, Half: e.PlusOr, InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
 				})
 			}
 		}

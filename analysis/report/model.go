@@ -165,7 +165,8 @@ type Energy struct {
 	Target       int32    `json:"target_tokens"`
 	Stage        string   `json:"stage"`
 	Requests     int      `json:"requests"`
-	Seen         bool     `json:"seen"` // the sensor saw the stage alone in some of them
+	Resolved     int      `json:"resolved"` // of them, those in which the sensor saw the stage alone
+	Seen         bool     `json:"seen"`     // these are half of them or more
 	J            float64  `json:"energy_j"`
 	Half         float64  `json:"energy_j_half_interval"`
 	InputTokens  *float64 `json:"input_tokens"`

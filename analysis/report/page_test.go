@@ -86,7 +86,7 @@ func (m *Model) inventSize(board, k int, size int32) {
 		m.Sizes = append(m.Sizes, s)
 		for _, stage := range []string{"prefill", "decode"} {
 			j := 1234.5 + float64(300*board) + float64(size)
-			m.Energies = append(m.Energies, Energy{Serving: board, Workload: workload, Target: size, Stage: stage, Requests: 5, Seen: k > 0, J: j, Half: j / 2, InputTokens: in, OutputTokens: out})
+			m.Energies = append(m.Energies, Energy{Serving: board, Workload: workload, Target: size, Stage: stage, Requests: 5, Resolved: 4 * min(k, 1), Seen: k > 0, J: j, Half: j / 2, InputTokens: in, OutputTokens: out})
 		}
 	}
 }
@@ -256,7 +256,7 @@ func TestFiguresAreSavedWithTheirNumbers(t *testing.T) {
 		}
 	}
 	b = open(t, m, 1280, 900)
-	if text := b.download(selector("split") + " button[data-save=csv]"); !strings.Contains(text, "sim-board-1,org/model,prefill,100,prefill,5,true,100,10,1634.5,817.25") {
+	if text := b.download(selector("split") + " button[data-save=csv]"); !strings.Contains(text, "sim-board-1,org/model,prefill,100,prefill,5,4,100,10,1634.5,817.25") {
 		t.Errorf("the energies are not in\n%s", text)
 	}
 	if text := b.download("#time button[data-save=csv]"); !strings.Contains(text, "run-1,sim-board-1,0.1,153.99,") {

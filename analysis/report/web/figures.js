@@ -113,7 +113,7 @@ function distribution(run, stage) {
 }
 
 // curves draws a quantity against another, logarithmically: a line a board, with intervals; hollow marks where the sensor
-// saw none of the stages alone.
+// saw the stage alone in fewer than half of the requests.
 function curves(width, { points, x, y, hollow, dashed, interval }) {
   const usable = points.filter((p) => p.x > 0 && p.y > 0).map((p) => ({ ...p, lo: p.lo > 0 ? p.lo : p.y / 3, hi: Math.max(p.hi ?? p.y, p.y) }));
   if (!usable.length) return empty(width, "nothing measured");
@@ -166,7 +166,8 @@ const latency = (s, x, quantity, unit) => ({
 const context = (d) => d.input_tokens + d.output_tokens / 2;
 const NINE = "nine in ten requests";
 const CI = "95 % interval";
-const HOLLOW = "hollow: stage never seen alone";
+const HOLLOW = "hollow: seen alone in fewer than half";
+const alone = (e) => `the sensor saw that stage alone in ${whole(e.resolved)} of ${whole(e.requests)}`;
 const FEW = 4; // output tokens: of fewer, the time and energy of one say nothing
 
 const ttft = (width) => curves(width, {
@@ -182,7 +183,7 @@ function energy(e, x, per) {
   const [y, half] = [e.energy_j / per, e.energy_j_half_interval / per];
   return {
     serving: servingOf(e), x, y, lo: y - half, hi: y + half, hollow: !e.seen, dash: e.workload !== e.stage,
-    title: `${name(servingOf(e))}\n${kind(e)} tokens, ${whole(e.requests)} requests\n${number(y, 4)} ± ${number(half, 2)} J${e.seen ? "" : "\nthe sensor never saw that stage alone"}`,
+    title: `${name(servingOf(e))}\n${kind(e)} tokens, ${whole(e.requests)} requests\n${number(y, 4)} ± ${number(half, 2)} J\n${alone(e)}`,
   };
 }
 const prefillJ = (width) => curves(width, {

@@ -29,7 +29,7 @@ function split(width) {
   return chart(width, [
     { text: "prefill", box: true, fill: "currentColor", opacity: opacity.prefill },
     { text: "decode", box: true, fill: "currentColor", opacity: opacity.decode },
-    ...(bars.some((b) => !b.seen) ? [{ text: "dashed: the sensor never saw that stage alone", box: true, dash: "3 2" }] : []),
+    ...(bars.some((b) => !b.seen) ? [{ text: "dashed: the sensor saw that stage alone in fewer than half of the requests", box: true, dash: "3 2" }] : []),
   ], {
     height: 70 + 26 * kinds.length * (narrow ? shown.length : 1) + (narrow ? 26 * shown.length : headLines()), marginLeft: 92, marginRight: narrow ? 110 : 12, marginBottom: 42, marginTop: narrow ? 12 : 30 + headLines(),
     x: { label: "share of a request's energy (%)", labelAnchor: "center", labelArrow: "none", domain: [0, columns > 2 ? 150 : 130], ticks: [0, 50, 100], grid: true },
@@ -39,7 +39,7 @@ function split(width) {
       Plot.barX(bars.filter((b) => b.seen), { ...facet, y: "kind", x1: "x1", x2: "x2", fill: "ink", fillOpacity: (b) => opacity[b.stage], insetTop: 2, insetBottom: 2 }),
       Plot.barX(bars.filter((b) => !b.seen), { ...facet, y: "kind", x1: "x1", x2: "x2", fill: "ink", fillOpacity: (b) => 0.5 * opacity[b.stage], stroke: "ink", strokeDasharray: "3 2", insetTop: 2, insetBottom: 2, insetLeft: 1, insetRight: 1 }),
       Plot.text(totals, { ...facet, y: "kind", x: 103, textAnchor: "start", text: (b) => joules(b.total), fill: "currentColor", fontSize: 11.5 }),
-      Plot.tip(bars, Plot.pointerX({ ...facet, y: "kind", x1: "x1", x2: "x2", title: (b) => `${b.serving}, ${b.kind} tokens\n${b.stage}: ${joules(b.f.energy_j)} ± ${joules(b.f.energy_j_half_interval)}, ${number(b.x2 - b.x1)} %` })),
+      Plot.tip(bars, Plot.pointerX({ ...facet, y: "kind", x1: "x1", x2: "x2", title: (b) => `${b.serving}, ${b.kind} tokens\n${b.stage}: ${joules(b.f.energy_j)} ± ${joules(b.f.energy_j_half_interval)}, ${number(b.x2 - b.x1)} %\n${alone(b.f)}` })),
     ],
   });
 }
