@@ -17,11 +17,27 @@ import (
 // pieces is into how many a window is cut where it holds more points than can be seen: each then has its least and greatest.
 const pieces = 1200
 
-// timelines are power and utilisation over time, a figure a run and board.
+// Extent is from when to when runs were read, all of them together, in seconds from each one's first request.
+func Extent(lines ...report.Timeline) (all Window) {
+	all = Window{math.Inf(1), math.Inf(-1)}
+	for _, line := range lines {
+		if t := line.T.Floats(); len(t) > 0 {
+			all = Window{min(all.From, t[0]), max(all.To, t[len(t)-1])}
+		}
+	}
+	return all
+}
+
+// Overlaps says that two windows have something in common.
+func (w Window) Overlaps(other Window) bool { return w.From <= other.To && other.From <= w.To }
+
+// timelines are power and utilisation over time, a figure a run and board that was read in the window.
 func timelines(m *report.Model, w Window) []figure {
 	var all []figure
 	for _, line := range m.Timelines {
-		all = append(all, timeline(m, line, w))
+		if w == (Window{}) || w.Overlaps(Extent(line)) {
+			all = append(all, timeline(m, line, w))
+		}
 	}
 	return all
 }
