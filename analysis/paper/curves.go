@@ -93,11 +93,11 @@ func curve(m *report.Model, name, title, x, y, interval string, all []point) *fi
 		p.Add(&plotter.Line{XYs: own, LineStyle: lineStyle(colourOf(s), 1)})
 		for _, one := range points {
 			if one.serving == i {
-				p.Add(marked(plotter.XY{X: one.x, Y: one.y}, s, one.unseen)...)
+				p.Add(marked(plotter.XY{X: one.x, Y: one.y}, colourOf(s), shapeOf(i), one.unseen)...)
 			}
 		}
 		line := lineStyle(colourOf(s), 1)
-		f.legend = append(f.legend, mark(serving(m, s), draw.GlyphStyle{Color: colourOf(s), Radius: markRadius, Shape: shapeOf(s)}, &line))
+		f.legend = append(f.legend, mark(serving(m, s), draw.GlyphStyle{Color: colourOf(s), Radius: markRadius, Shape: shapeOf(i)}, &line))
 	}
 	f.legend = append(f.legend, entry{interval, func(c *draw.Canvas) {
 		c.StrokeLine2(lineStyle(ink, 0.8), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y)

@@ -16,7 +16,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis/report"
 )
 
-// Boards have Okabe and Ito's colours and a shape each, as on the report's page.
+// Boards have Okabe and Ito's colours, as on the report's page, and with each model a shape of their own.
 var (
 	colours = []color.RGBA{
 		{0x00, 0x72, 0xb2, 255},
@@ -35,7 +35,7 @@ var (
 )
 
 func colourOf(s report.Serving) color.RGBA                { return colours[s.Colour%len(colours)] }
-func shapeOf(s report.Serving) draw.GlyphDrawer           { return shapes[s.Colour%len(shapes)] }
+func shapeOf(serving int) draw.GlyphDrawer                { return shapes[serving%len(shapes)] }
 func lineStyle(c color.Color, w vg.Length) draw.LineStyle { return draw.LineStyle{Color: c, Width: w} }
 
 // pale is a colour mixed with white.
@@ -215,10 +215,10 @@ func texts(size float64, align text.XAlignment, labels plotter.XYLabels) *plotte
 const markRadius = 2.4
 
 // marked is a board's mark at a point, hollow where the sensor saw the stage alone in fewer than half of the requests.
-func marked(at plotter.XY, s report.Serving, hollow bool) []plot.Plotter {
-	marks := []plot.Plotter{&plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: colourOf(s), Radius: markRadius, Shape: shapeOf(s)}}}
+func marked(at plotter.XY, colour color.Color, shape draw.GlyphDrawer, hollow bool) []plot.Plotter {
+	marks := []plot.Plotter{&plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: colour, Radius: markRadius, Shape: shape}}}
 	if hollow {
-		marks = append(marks, &plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: color.White, Radius: 0.6 * markRadius, Shape: shapeOf(s)}})
+		marks = append(marks, &plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: color.White, Radius: 0.6 * markRadius, Shape: shape}})
 	}
 	return marks
 }
