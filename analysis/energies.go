@@ -13,6 +13,7 @@ type StageEnergy struct {
 	PlusOr   float64  `json:"energy_j_half_interval"` // half of the 95 % interval
 	Resolved bool     `json:"sensor_resolved"`        // the sensor saw some of the repetitions alone, on every board
 	Requests int      `json:"requests"`               // folded
+	Alone    int      `json:"requests_resolved"`      // of them, those that the sensor saw alone
 	Scatter  *float64 `json:"scatter"`                // of runs, in what their intervals let expect; absent under two
 }
 
@@ -54,7 +55,7 @@ func (s *Summary) takeEnergies(energies []energyLine) {
 			if l.group != e.group || l.Workload != e.Workload || l.Size != e.Size {
 				continue
 			}
-			energy := &StageEnergy{J: e.J, PlusOr: e.PlusOr, Resolved: e.Resolved > 0, Requests: e.Requests, Scatter: e.Scatter}
+			energy := &StageEnergy{J: e.J, PlusOr: e.PlusOr, Resolved: e.Resolved > 0, Requests: e.Requests, Alone: e.Resolved, Scatter: e.Scatter}
 			if e.Stage == schema.StageDecode {
 				l.Decode = energy
 			} else {

@@ -37,22 +37,21 @@ func powers(m *report.Model) []figure {
 	if len(boards) > wide {
 		f.width = page
 	}
+	f.below = "power (W)"
+	across := f.panel(len(boards))
 	for i, stage := range stages {
 		var row []*plot.Plot
 		for k, board := range boards {
 			p := newPlot("", "")
 			p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, float64(last*m.BinW), 0, 1.25
-			p.Y.Tick.Marker = plot.ConstantTicks(nil)
+			p.X.Tick.Marker, p.Y.Tick.Marker = linear(ticksIn(across)), plot.ConstantTicks(nil)
 			if i == 0 {
-				p.Title.Text = board.GPU
+				p.Title.Text = heading(p, named(m, board.GPU, board.LLM, "\n"), across)
 			}
 			if k == 0 {
 				p.Y.Label.Text = stage
 			}
-			if i == len(stages)-1 {
-				p.X.Label.Text = "power (W)"
-			} else {
-				p.X.Tick.Label.Color = nil
+			if i < len(stages)-1 {
 				p.X.Tick.Marker = unnamed{p.X.Tick.Marker}
 			}
 			p.Add(distribution(m, board, stage, p.X.Max)...)
@@ -61,17 +60,6 @@ func powers(m *report.Model) []figure {
 		f.plots = append(f.plots, row)
 	}
 	return []figure{f}
-}
-
-// unnamed are another ticker's ticks without their names.
-type unnamed struct{ plot.Ticker }
-
-func (u unnamed) Ticks(lo, hi float64) []plot.Tick {
-	ticks := u.Ticker.Ticks(lo, hi)
-	for i := range ticks {
-		ticks[i].Label = ""
-	}
-	return ticks
 }
 
 func distribution(m *report.Model, board report.Run, stage string, right float64) []plot.Plotter {
@@ -114,14 +102,15 @@ func split(m *report.Model) []figure {
 	dashed.Dashes = []vg.Length{2, 1.5}
 	f := figure{
 		name: "energy-split", title: "where a request's energy goes", width: column, height: vg.Length(0.17*float64(len(kinds))+0.95) * vg.Inch, plots: [][]*plot.Plot{nil},
-		legend: []entry{box("prefill", pale(ink, 0.9), nil), box("decode", pale(ink, 0.35), nil), box("stage never seen alone", pale(ink, 0), &dashed)},
+		legend: []entry{box("prefill", pale(ink, 0.9), nil), box("decode", pale(ink, 0.35), nil), box("seen alone in fewer than half", pale(ink, 0), &dashed)},
 	}
 	if len(servings) > wide {
 		f.width = page
 	}
+	f.below = "share of energy (%)"
 	for i, s := range servings {
-		p := newPlot("share of energy (%)", "")
-		p.Title.Text = serving(m, m.Servings[s])
+		p := newPlot("", "")
+		p.Title.Text = heading(p, named(m, m.Servings[s].Label, m.Servings[s].LLM, "\n"), f.panel(len(servings)))
 		p.NominalY(kinds...)
 		p.Y.Min, p.Y.Max = -0.6, float64(len(kinds))-0.4
 		if i > 0 {

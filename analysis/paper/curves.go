@@ -1,7 +1,6 @@
 package paper
 
 import (
-	"fmt"
 	"math"
 
 	"gonum.org/v1/plot/plotter"
@@ -15,7 +14,7 @@ import (
 type point struct {
 	serving      int
 	x, y, lo, hi float64
-	unseen       bool // the sensor never saw the stage alone
+	unseen       bool // the sensor saw the stage alone in fewer than half of the requests
 }
 
 // few is under how many output tokens the time and energy of one say nothing.
@@ -94,28 +93,31 @@ func curve(m *report.Model, name, title, x, y, interval string, all []point) *fi
 		p.Add(&plotter.Line{XYs: own, LineStyle: lineStyle(colourOf(s), 1)})
 		for _, one := range points {
 			if one.serving == i {
-				p.Add(marked(plotter.XY{X: one.x, Y: one.y}, s, one.unseen)...)
+				p.Add(marked(plotter.XY{X: one.x, Y: one.y}, colourOf(s), shapeOf(i), one.unseen)...)
 			}
 		}
 		line := lineStyle(colourOf(s), 1)
-		f.legend = append(f.legend, mark(serving(m, s), draw.GlyphStyle{Color: colourOf(s), Radius: markRadius, Shape: shapeOf(s)}, &line))
+		f.legend = append(f.legend, mark(serving(m, s), draw.GlyphStyle{Color: colourOf(s), Radius: markRadius, Shape: shapeOf(i)}, &line))
 	}
 	f.legend = append(f.legend, entry{interval, func(c *draw.Canvas) {
 		c.StrokeLine2(lineStyle(ink, 0.8), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y)
 	}})
 	if unseen {
-		f.legend = append(f.legend, mark("stage never seen alone", draw.GlyphStyle{Color: ink, Radius: markRadius, Shape: draw.RingGlyph{}}, nil))
+		f.legend = append(f.legend, mark("seen alone in fewer than half", draw.GlyphStyle{Color: ink, Radius: markRadius, Shape: draw.RingGlyph{}}, nil))
 	}
 	f.plots = grid(p)
 	return f
 }
 
 // serving names boards, and their model where there are several.
-func serving(m *report.Model, s report.Serving) string {
+func serving(m *report.Model, s report.Serving) string { return named(m, s.Label, s.LLM, ", ") }
+
+// named is a board's name, and where there are several models that of its own.
+func named(m *report.Model, board, llm, between string) string {
 	for _, other := range m.Servings {
-		if other.LLM != s.LLM {
-			return fmt.Sprintf("%s, %s", s.Label, s.LLM)
+		if other.LLM != llm {
+			return board + between + m.ShortName(llm)
 		}
 	}
-	return s.Label
+	return board
 }

@@ -14,6 +14,7 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
@@ -35,6 +36,7 @@ const (
 	small  = 7
 	normal = 8
 	strip  = 11 // a line of text
+	margin = 4
 )
 
 func init() {
@@ -45,10 +47,11 @@ func init() {
 // Window is the part of a timeline that is drawn, in seconds from the run's first request; all of it where both are 0.
 type Window struct{ From, To float64 }
 
-// figure is a grid of plots, with a title and a legend above.
+// figure is a grid of plots, with a title and a legend above, and below what their horizontal axes share.
 type figure struct {
 	name   string
 	title  string
+	below  string
 	width  vg.Length
 	height vg.Length
 	legend []entry
@@ -81,11 +84,11 @@ func Write(m *report.Model, folder string, formats []string, w Window) ([]string
 			names = append(names, name)
 		}
 	}
-	const text = "figures.txt"
-	if err := os.WriteFile(filepath.Join(folder, text), []byte(provenance(m, figures)), 0o644); err != nil {
+	const about = "figures.txt"
+	if err := os.WriteFile(filepath.Join(folder, about), []byte(provenance(m, figures)), 0o644); err != nil {
 		return nil, err
 	}
-	return append(names, text), nil
+	return append(names, about), nil
 }
 
 // provenance says what the figures were drawn from.
@@ -107,7 +110,7 @@ func provenance(m *report.Model, figures []figure) string {
 }
 
 func (f figure) save(path, format string) error {
-	canvas, err := newCanvas(f.width, f.height, format)
+	canvas, err := newCanvas(f.width, f.height+f.head(), format)
 	if err != nil {
 		return err
 	}
@@ -136,11 +139,21 @@ func newCanvas(w, h vg.Length, format string) (canvas, error) {
 
 func (f figure) draw(c draw.Canvas) {
 	c.FillPolygon(color.White, []vg.Point{c.Min, {X: c.Max.X, Y: c.Min.Y}, c.Max, {X: c.Min.X, Y: c.Max.Y}})
-	top := c.Max.Y - strip
-	c.FillText(textStyle(normal), vg.Point{X: c.Min.X + 4, Y: top}, f.title)
+	top := c.Max.Y
+	for _, line := range f.titleLines() {
+		top -= strip
+		c.FillText(textStyle(normal), vg.Point{X: c.Min.X + margin, Y: top}, line)
+	}
 	top -= f.drawLegend(c, top-4)
-	body := draw.Crop(c, 2, -4, 2, top-c.Max.Y-6)
-	tiles := draw.Tiles{Rows: len(f.plots), Cols: len(f.plots[0]), PadX: 6, PadY: 6}
+	bottom := vg.Length(2)
+	if f.below != "" {
+		style := textStyle(normal)
+		style.XAlign = draw.XCenter
+		c.FillText(style, vg.Point{X: c.Center().X, Y: c.Min.Y + 3}, f.below)
+		bottom += strip
+	}
+	body := draw.Crop(c, 2, -4, bottom, top-c.Max.Y-6)
+	tiles := draw.Tiles{Rows: len(f.plots), Cols: len(f.plots[0]), PadX: 10, PadY: 6}
 	for row, canvases := range plot.Align(f.plots, tiles, body) {
 		for col, one := range canvases {
 			f.plots[row][col].Draw(one)
@@ -148,23 +161,81 @@ func (f figure) draw(c draw.Canvas) {
 	}
 }
 
-// drawLegend places the entries in lines below a height, and says how much they take.
-func (f figure) drawLegend(c draw.Canvas, top vg.Length) vg.Length {
-	const thumb, gap = 14, 8
-	style := textStyle(small)
-	x, y := c.Min.X+4, top
-	for i, e := range f.legend {
-		wide := thumb + 3 + style.Width(e.text) + gap
-		if x+wide > c.Max.X && i > 0 {
-			x, y = c.Min.X+4, y-strip
+// panel is about how wide one of so many plots side by side is.
+func (f figure) panel(plots int) vg.Length { return f.width/vg.Length(plots) - 14 }
+
+// head is how much the title and the legend take beyond a line each, for which the heights are set.
+func (f figure) head() vg.Length {
+	rows := len(f.titleLines())
+	if places := f.placed(); len(places) > 0 {
+		rows += places[len(places)-1].row
+	}
+	return vg.Length(rows-1) * strip
+}
+
+// titleLines is the title in lines of the figure's width.
+func (f figure) titleLines() []string {
+	style := textStyle(normal)
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(f.title) {
+		if longer := strings.TrimSpace(line + " " + word); line == "" || style.Width(longer) <= f.width-2*margin {
+			line = longer
+			continue
 		}
+		lines = append(lines, line)
+		line = word
+	}
+	return append(lines, fitted(style, line, f.width-2*margin))
+}
+
+// fitted is a text, its end left out where it is wider than its place.
+func fitted(style text.Style, said string, width vg.Length) string {
+	if style.Width(said) <= width {
+		return said
+	}
+	letters := []rune(said)
+	for len(letters) > 1 && style.Width(string(letters)+"…") > width {
+		letters = letters[:len(letters)-1]
+	}
+	return string(letters) + "…"
+}
+
+// A legend's entry is a thumb, its text, and a gap to the next.
+const thumb, beside, gap = 14, 3, 8
+
+// place is where an entry of a legend stands, from the left, in which row.
+type place struct {
+	entry
+	x   vg.Length
+	row int
+}
+
+// placed are the legend's entries in rows of the figure's width.
+func (f figure) placed() []place {
+	style := textStyle(small)
+	var all []place
+	x, row := vg.Length(margin), 0
+	for i, e := range f.legend {
+		e.text = fitted(style, e.text, f.width-2*margin-thumb-beside)
+		wide := thumb + beside + style.Width(e.text)
+		if x+wide > f.width-margin && i > 0 {
+			x, row = margin, row+1
+		}
+		all = append(all, place{e, x, row})
+		x += wide + gap
+	}
+	return all
+}
+
+// drawLegend draws the entries below a height, and says how much they take.
+func (f figure) drawLegend(c draw.Canvas, top vg.Length) (taken vg.Length) {
+	for _, p := range f.placed() {
+		x, y := c.Min.X+p.x, top-vg.Length(p.row)*strip
 		at := draw.Crop(c, x-c.Min.X, x+thumb-c.Max.X, y-strip+3-c.Min.Y, y-1-c.Max.Y)
-		e.draw(&at)
-		c.FillText(style, vg.Point{X: x + thumb + 3, Y: y - strip + 4}, e.text)
-		x += wide
+		p.draw(&at)
+		c.FillText(textStyle(small), vg.Point{X: x + thumb + beside, Y: y - strip + 4}, p.text)
+		taken = vg.Length(p.row+1) * strip
 	}
-	if len(f.legend) == 0 {
-		return 0
-	}
-	return top - y + strip
+	return taken
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"gonum.org/v1/plot/vg"
+
 	"github.com/llm-tracer/tracer/analysis/report"
 )
 
@@ -82,6 +84,51 @@ func TestAnUnseenStageIsDashed(t *testing.T) {
 	}
 	if without := bytes.Count(read(t, folder, "energy-split.svg"), []byte("stroke-dasharray")); with <= without {
 		t.Errorf("%d dashed lines with unseen stages, %d without", with, without)
+	}
+}
+
+func TestLongNamesFitTheirPlaces(t *testing.T) {
+	m := measured()
+	for i, llm := range []string{"meta-llama/Meta-Llama-3-8B", "some-owner/a-model-whose-name-is-longer-than-any-panel-of-a-figure-is-wide-in-a-column-of-a-paper"} {
+		m.Servings[i].LLM, m.Runs[i].LLM = llm, llm
+	}
+	folder := t.TempDir()
+	if _, err := Write(m, folder, []string{"svg"}, Window{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, figure := range []string{"request-prefill", "ttft", "energy-split"} {
+		words := said(t, read(t, folder, figure+".svg"))
+		if !strings.Contains(words, "Meta-Llama-3-8B") || !strings.Contains(words, "a-model-whose") || !strings.Contains(words, "…") || strings.Contains(words, "meta-llama/") {
+			t.Errorf("%s.svg says %q", figure, words)
+		}
+	}
+	figure := figure{title: strings.Repeat("words ", 40), width: column}
+	for _, line := range figure.titleLines() {
+		if wide := textStyle(normal).Width(line); wide > column {
+			t.Errorf("%q is %v wide, its figure %v", line, wide, vg.Length(column))
+		}
+	}
+}
+
+func TestTicksAreFewAndPlain(t *testing.T) {
+	for _, c := range []struct {
+		most   int
+		lo, hi float64
+		want   string
+	}{
+		{3, 0, 537.4, "0 200 400"},
+		{3, -0.38, 0.64, "0.0 0.5"},
+		{5, -0.03, 0.02, "−0.03 −0.02 −0.01 0.00 0.01 0.02"},
+		{5, 0, 120_000, "0 50000 100000"},
+		{5, 1, 1, ""},
+	} {
+		var labels []string
+		for _, tick := range linear(c.most).Ticks(c.lo, c.hi) {
+			labels = append(labels, tick.Label)
+		}
+		if got := strings.Join(labels, " "); got != c.want {
+			t.Errorf("from %v to %v: %s, want %s", c.lo, c.hi, got, c.want)
+		}
 	}
 }
 

@@ -50,12 +50,17 @@ func request(m *report.Model, workload string, shown []report.CloseUp) figure {
 	if len(shown) > wide {
 		f.width = page
 	}
+	f.below = "time since the request was sent (s)"
+	across := f.panel(len(shown))
 	for i, c := range shown {
-		p := newPlot("time since the request was sent (s)", "")
+		p := newPlot("", "")
 		if i == 0 {
 			p.Y.Label.Text = "power (W)"
+		} else {
+			p.Y.Tick.Marker = unnamed{p.Y.Tick.Marker}
 		}
-		p.Title.Text = m.Runs[c.Run].Label
+		p.X.Tick.Marker = linear(ticksIn(across))
+		p.Title.Text = heading(p, named(m, m.Runs[c.Run].Label, m.Runs[c.Run].LLM, "\n"), across)
 		p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = from, to, 0, top
 		p.Add(rectangle(c.PrefillS, c.FirstTokenS, 0, top, tints["prefill"]), rectangle(c.FirstTokenS, c.LastTokenS, 0, top, tints["decode"]))
 		dashed := lineStyle(ink, 0.5)

@@ -4,6 +4,7 @@ import (
 	"image/color"
 	"math"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -15,7 +16,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis/report"
 )
 
-// Boards have Okabe and Ito's colours and a shape each, as on the report's page.
+// Boards have Okabe and Ito's colours, as on the report's page, and with each model a shape of their own.
 var (
 	colours = []color.RGBA{
 		{0x00, 0x72, 0xb2, 255},
@@ -34,7 +35,7 @@ var (
 )
 
 func colourOf(s report.Serving) color.RGBA                { return colours[s.Colour%len(colours)] }
-func shapeOf(s report.Serving) draw.GlyphDrawer           { return shapes[s.Colour%len(shapes)] }
+func shapeOf(serving int) draw.GlyphDrawer                { return shapes[serving%len(shapes)] }
 func lineStyle(c color.Color, w vg.Length) draw.LineStyle { return draw.LineStyle{Color: c, Width: w} }
 
 // pale is a colour mixed with white.
@@ -58,11 +59,75 @@ func newPlot(x, y string) *plot.Plot {
 		axis.LineStyle, axis.Tick.LineStyle = lineStyle(ink, 0.5), lineStyle(ink, 0.5)
 	}
 	p.X.Label.Text, p.Y.Label.Text = x, y
-	grid := plotter.NewGrid()
-	grid.Vertical, grid.Horizontal = lineStyle(faint, 0.4), lineStyle(faint, 0.4)
-	p.Add(grid)
+	p.X.Tick.Marker, p.Y.Tick.Marker = linear(7), linear(5)
+	p.Add(gridLines{})
 	return p
 }
+
+// gridLines are drawn at the ticks that have names, or would have: of a plot that shares its neighbour's names as well.
+type gridLines struct{}
+
+// Plot draws them; across a plot whose kinds are named at its left there are none.
+func (gridLines) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	style := lineStyle(faint, 0.4)
+	for _, at := range majors(&p.X) {
+		c.StrokeLine2(style, x(at), c.Min.Y, x(at), c.Max.Y)
+	}
+	if _, kinds := inner(p.Y.Tick.Marker).(plot.ConstantTicks); kinds {
+		return
+	}
+	for _, at := range majors(&p.Y) {
+		c.StrokeLine2(style, c.Min.X, y(at), c.Max.X, y(at))
+	}
+}
+
+func majors(a *plot.Axis) (all []float64) {
+	for _, t := range inner(a.Tick.Marker).Ticks(a.Min, a.Max) {
+		if !t.IsMinor() && t.Value >= a.Min && t.Value <= a.Max {
+			all = append(all, t.Value)
+		}
+	}
+	return all
+}
+
+// unnamed are another ticker's ticks without their names.
+type unnamed struct{ plot.Ticker }
+
+// Ticks are the other's.
+func (u unnamed) Ticks(lo, hi float64) []plot.Tick {
+	ticks := u.Ticker.Ticks(lo, hi)
+	for i := range ticks {
+		ticks[i].Label = ""
+	}
+	return ticks
+}
+
+func inner(t plot.Ticker) plot.Ticker {
+	if u, ok := t.(unnamed); ok {
+		return u.Ticker
+	}
+	return t
+}
+
+// linear are at most so many named ticks, at 1, 2 or 5 times a power of ten, written without zeros that say nothing.
+func linear(most int) plot.Ticker {
+	return plot.TickerFunc(func(lo, hi float64) (ticks []plot.Tick) {
+		if !(hi > lo) || math.IsInf(hi-lo, 0) {
+			return nil
+		}
+		step := report.RoundStep((hi - lo) / float64(most))
+		for k := int(math.Ceil(lo / step)); float64(k)*step <= hi; k++ {
+			v := float64(k) * step
+			label := strconv.FormatFloat(v, 'f', max(0, -int(math.Floor(math.Log10(step)+1e-9))), 64)
+			ticks = append(ticks, plot.Tick{Value: v, Label: strings.Replace(label, "-", "−", 1)})
+		}
+		return ticks
+	})
+}
+
+// ticksIn is for how many named ticks a plot of a width has room.
+func ticksIn(width vg.Length) int { return max(2, int(width/(0.4*vg.Inch))) }
 
 // logAxis makes an axis logarithmic between two values.
 func logAxis(a *plot.Axis, lo, hi float64) {
@@ -90,6 +155,15 @@ func logAxis(a *plot.Axis, lo, hi float64) {
 		}
 		return ticks
 	})
+}
+
+// heading is what stands above a plot, each of its lines within the plot's width.
+func heading(p *plot.Plot, said string, width vg.Length) string {
+	lines := strings.Split(said, "\n")
+	for i := range lines {
+		lines[i] = fitted(p.Title.TextStyle, lines[i], width)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // rectangle is a filled box in data's units.
@@ -140,11 +214,11 @@ func texts(size float64, align text.XAlignment, labels plotter.XYLabels) *plotte
 // markRadius is half of a mark's size.
 const markRadius = 2.4
 
-// marked is a board's mark at a point, hollow where the sensor never saw the stage alone.
-func marked(at plotter.XY, s report.Serving, hollow bool) []plot.Plotter {
-	marks := []plot.Plotter{&plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: colourOf(s), Radius: markRadius, Shape: shapeOf(s)}}}
+// marked is a board's mark at a point, hollow where the sensor saw the stage alone in fewer than half of the requests.
+func marked(at plotter.XY, colour color.Color, shape draw.GlyphDrawer, hollow bool) []plot.Plotter {
+	marks := []plot.Plotter{&plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: colour, Radius: markRadius, Shape: shape}}}
 	if hollow {
-		marks = append(marks, &plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: color.White, Radius: 0.6 * markRadius, Shape: shapeOf(s)}})
+		marks = append(marks, &plotter.Scatter{XYs: plotter.XYs{at}, GlyphStyle: draw.GlyphStyle{Color: color.White, Radius: 0.6 * markRadius, Shape: shape}})
 	}
 	return marks
 }

@@ -3,6 +3,7 @@ package paper
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -16,11 +17,27 @@ import (
 // pieces is into how many a window is cut where it holds more points than can be seen: each then has its least and greatest.
 const pieces = 1200
 
-// timelines are power and utilisation over time, a figure a run and board.
+// Extent is from when to when runs were read, all of them together, in seconds from each one's first request.
+func Extent(lines ...report.Timeline) (all Window) {
+	all = Window{math.Inf(1), math.Inf(-1)}
+	for _, line := range lines {
+		if t := line.T.Floats(); len(t) > 0 {
+			all = Window{min(all.From, t[0]), max(all.To, t[len(t)-1])}
+		}
+	}
+	return all
+}
+
+// Overlaps says that two windows have something in common.
+func (w Window) Overlaps(other Window) bool { return w.From <= other.To && other.From <= w.To }
+
+// timelines are power and utilisation over time, a figure a run and board that was read in the window.
 func timelines(m *report.Model, w Window) []figure {
 	var all []figure
 	for _, line := range m.Timelines {
-		all = append(all, timeline(m, line, w))
+		if w == (Window{}) || w.Overlaps(Extent(line)) {
+			all = append(all, timeline(m, line, w))
+		}
 	}
 	return all
 }
@@ -37,6 +54,7 @@ func timeline(m *report.Model, line report.Timeline, w Window) figure {
 	}
 	colour := colourOf(m.Servings[run.Serving])
 	upper, lower := newPlot("", "power (W)"), newPlot("time since the run's first request (s)", "GPU (%)")
+	upper.X.Tick.Marker, lower.X.Tick.Marker = unnamed{linear(12)}, linear(12)
 	steps := within(t, power, w)
 	upper.Y.Max, lower.Y.Max = 1, 104
 	for _, p := range steps {
@@ -47,21 +65,29 @@ func timeline(m *report.Model, line report.Timeline, w Window) figure {
 		p.Add(bands(line, w, p.Y.Max)...)
 	}
 	lower.Y.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: 50, Label: "50"}, {Value: 100, Label: "100"}}
-	upper.X.Tick.Marker = unnamed{upper.X.Tick.Marker}
 	upper.Add(sent(line, w, upper.Y.Max)...)
 	upper.Add(&plotter.Line{XYs: steps, StepStyle: plotter.PostStep, LineStyle: lineStyle(colour, 1)})
 	lower.Add(&plotter.Line{XYs: within(utilT, line.Util.Floats(), w), StepStyle: plotter.PostStep, LineStyle: lineStyle(colour, 1)})
 	return figure{
 		name: fmt.Sprintf("timeline-%s-%s", schema.Slug(run.Label), schema.Slug(run.RunID)), title: fmt.Sprintf("%s serving %s", run.Label, run.LLM), width: page, height: 2.9 * vg.Inch,
-		legend: []entry{
-			box("prefill", tints["prefill"], nil), box("decode", tints["decode"], nil),
-			{"request sent", func(c *draw.Canvas) {
+		legend: append(banded(line),
+			entry{"request sent", func(c *draw.Canvas) {
 				c.StrokeLine2(lineStyle(ink, 0.6), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y)
 			}},
-			{"first token", func(c *draw.Canvas) { c.StrokeLine2(dashes(), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y) }},
-		},
+			entry{"first token", func(c *draw.Canvas) { c.StrokeLine2(dashes(), c.Center().X, c.Min.Y, c.Center().X, c.Max.Y) }},
+		),
 		plots: [][]*plot.Plot{{upper}, {lower}},
 	}
+}
+
+// banded are a legend's entries for bands: of mixed only where requests overlapped in different stages.
+func banded(line report.Timeline) (all []entry) {
+	for _, stage := range []string{"prefill", "decode", "mixed"} {
+		if stage != "mixed" || slices.Contains(line.Band, stage) {
+			all = append(all, box(stage, tints[stage], nil))
+		}
+	}
+	return all
 }
 
 func dashes() draw.LineStyle {
@@ -113,7 +139,7 @@ func bands(line report.Timeline, w Window, top float64) (drawn []plot.Plotter) {
 	t := line.BandT.Floats()
 	for i, stage := range line.Band {
 		tint, ok := tints[stage]
-		if !ok || i+1 == len(t) || t[i+1] < w.From || t[i] > w.To {
+		if !ok || t[i+1] < w.From || t[i] > w.To {
 			continue
 		}
 		drawn = append(drawn, rectangle(max(t[i], w.From), min(t[i+1], w.To), 0, top, tint))

@@ -160,12 +160,12 @@ func (b *builder) readPowers(ctx context.Context) error {
 			most = max(most, p.W)
 		}
 	}
-	b.BinW = int(roundStep(float64(most) / bins))
+	b.BinW = int(RoundStep(float64(most) / bins))
 	return nil
 }
 
-// roundStep is 1, 2 or 5 times a power of ten, not below v.
-func roundStep(v float64) float64 {
+// RoundStep is 1, 2 or 5 times a power of ten, not below v.
+func RoundStep(v float64) float64 {
 	if !(v > 0) || math.IsInf(v, 0) {
 		return 1
 	}
@@ -177,6 +177,9 @@ func roundStep(v float64) float64 {
 	}
 	return 10 * ten
 }
+
+// oftenAlone says that the sensor saw a stage alone in half of its requests or more: the rule of every mark on page and paper.
+func oftenAlone(e *analysis.StageEnergy) bool { return e.Alone > 0 && 2*e.Alone >= e.Requests }
 
 func (b *builder) readSizes(ctx context.Context) error {
 	var all []Size
@@ -196,7 +199,7 @@ func (b *builder) readSizes(ctx context.Context) error {
 			if e != nil {
 				b.Energies = append(b.Energies, Energy{
 					Serving: serving(l.GPU, l.LLM), Workload: string(l.Workload), Target: l.Size, Stage: string(stage),
-					Requests: e.Requests, Seen: e.Resolved, J: e.J, Half: e.PlusOr, InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
+					Requests: e.Requests, Resolved: e.Alone, Seen: oftenAlone(e), J: e.J, Half: e.PlusOr, InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
 				})
 			}
 		}

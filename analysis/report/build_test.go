@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/analysis/query"
 )
 
@@ -35,11 +36,35 @@ func TestTheSampleIsDrawnAsItIs(t *testing.T) {
 		if line.BucketS != 0 || line.Values != run.Readings || int64(len(line.Requests)) != run.Requests {
 			t.Errorf("%s: buckets of %v s, %d of %d readings, %d of %d requests", run.RunID, line.BucketS, line.Values, run.Readings, len(line.Requests), run.Requests)
 		}
+		at, bands := line.T.Floats(), line.BandT.Floats()
+		if last := at[len(at)-1]; len(bands) != len(line.Band)+1 || bands[len(bands)-1] < last {
+			t.Errorf("%s: %d stretches of %d bounds end at %v s, before the value of %v s", run.RunID, len(line.Band), len(bands), bands[len(bands)-1], last)
+		}
 	}
 	b := open(t, m, 1280, 900)
 	for board := range 3 {
 		if n := b.drawn(b.picture("#time"), []string{"--c0", "--c1", "--c2"}[board]); n < 100 {
 			t.Errorf("%d pixels in the colour of board %d", n, board)
+		}
+	}
+}
+
+func TestAStageIsHollowUnlessHalfOfItsRequestsWereSeenAlone(t *testing.T) {
+	for _, c := range []struct {
+		alone, requests int
+		want            bool
+	}{{0, 6, false}, {1, 6, false}, {2, 6, false}, {3, 6, true}, {6, 6, true}, {0, 0, false}} {
+		if got := oftenAlone(&analysis.StageEnergy{Alone: c.alone, Requests: c.requests}); got != c.want {
+			t.Errorf("%d of %d: %v", c.alone, c.requests, got)
+		}
+	}
+	m, err := build(t, Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range m.Energies {
+		if e.Workload == "decode" && e.Stage == "decode" && e.Target == 500 && (e.Resolved != e.Requests || !e.Seen) {
+			t.Errorf("%s: %d of %d long decodes were seen alone", m.Servings[e.Serving].Label, e.Resolved, e.Requests)
 		}
 	}
 }

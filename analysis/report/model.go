@@ -1,6 +1,10 @@
 package report
 
-import "github.com/llm-tracer/tracer/analysis"
+import (
+	"path"
+
+	"github.com/llm-tracer/tracer/analysis"
+)
 
 // Model is what the page draws: everything in it, and nothing else, is in the file.
 type Model struct {
@@ -20,6 +24,17 @@ type Model struct {
 	CloseUps  []CloseUp  `json:"closeups"`
 
 	Summary *analysis.Summary `json:"-"` // the tables'
+}
+
+// ShortName is a model's name without its owner, who only stays where two models would bear the same name.
+func (m *Model) ShortName(llm string) string {
+	short := path.Base(llm)
+	for _, s := range m.Servings {
+		if s.LLM != llm && path.Base(s.LLM) == short {
+			return llm
+		}
+	}
+	return short
 }
 
 // Serving is a kind of board, or kinds that served together, and the model: what requests are compared by.
@@ -150,7 +165,8 @@ type Energy struct {
 	Target       int32    `json:"target_tokens"`
 	Stage        string   `json:"stage"`
 	Requests     int      `json:"requests"`
-	Seen         bool     `json:"seen"` // the sensor saw the stage alone in some of them
+	Resolved     int      `json:"resolved"` // of them, those in which the sensor saw the stage alone
+	Seen         bool     `json:"seen"`     // these are half of them or more
 	J            float64  `json:"energy_j"`
 	Half         float64  `json:"energy_j_half_interval"`
 	InputTokens  *float64 `json:"input_tokens"`
@@ -168,7 +184,7 @@ type Timeline struct {
 	W        Column    `json:"w"` // the value, or the bucket's mean
 	UtilT    *Column   `json:"util_t,omitempty"`
 	Util     Column    `json:"util"`
-	BandT    *Column   `json:"band_t,omitempty"` // stretches of one label, by their beginning
+	BandT    *Column   `json:"band_t,omitempty"` // stretches of one label, by their beginning, and the end of the last
 	Band     []string  `json:"band,omitempty"`
 	Shares   []Column  `json:"shares,omitempty"` // with buckets: % prefill, decode, mixed
 	Requests []Request `json:"requests,omitempty"`

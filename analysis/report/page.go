@@ -116,6 +116,13 @@ var formats = template.FuncMap{
 		}
 		return fmt.Sprintf("%+.2f (%+.2f to %+.2f)", *v, *lo, *hi)
 	},
+	"energy": func(e *analysis.StageEnergy) string {
+		said := strings.TrimRight(e.String(), " *")
+		if e != nil && !oftenAlone(e) {
+			said += "*"
+		}
+		return said
+	},
 	"ptr": func(v float64) *float64 { return &v },
 }
 

@@ -52,6 +52,7 @@ func invented(boards, points int, llm string) *Model {
 			line.Band = append(line.Band, []string{"prefill", "decode"}[k%2])
 			line.Requests = append(line.Requests, Request{S: s, FirstToken: new(s + 1), End: s + 2, Workload: "decode", Target: 10, In: new(int32(10)), Out: new(int32(20)), Valid: true})
 		}
+		line.BandT.add(new(float64(points) / 10)) // the last request is interrupted: its rows end with the run
 		m.Timelines = append(m.Timelines, line)
 		for _, stage := range []string{"idle", "prefill", "decode"} {
 			for bin := range 30 {
@@ -85,7 +86,7 @@ func (m *Model) inventSize(board, k int, size int32) {
 		m.Sizes = append(m.Sizes, s)
 		for _, stage := range []string{"prefill", "decode"} {
 			j := 1234.5 + float64(300*board) + float64(size)
-			m.Energies = append(m.Energies, Energy{Serving: board, Workload: workload, Target: size, Stage: stage, Requests: 5, Seen: k > 0, J: j, Half: j / 2, InputTokens: in, OutputTokens: out})
+			m.Energies = append(m.Energies, Energy{Serving: board, Workload: workload, Target: size, Stage: stage, Requests: 5, Resolved: 4 * min(k, 1), Seen: k > 0, J: j, Half: j / 2, InputTokens: in, OutputTokens: out})
 		}
 	}
 }
@@ -106,8 +107,39 @@ func TestEveryFigureShowsEveryBoard(t *testing.T) {
 			t.Errorf("time: %d pixels in the colour of %s", n, stage)
 		}
 	}
+	if end := eval[float64](b, "(() => { let end; timelines.panels[0].stretches(0, 60, (_, to) => (end = to)); return end; })()"); end != 60 {
+		t.Errorf("the stretch that nothing follows ends at %v s, the run at 60 s", end)
+	}
 	if wide := eval[int](b, "document.documentElement.scrollWidth"); wide > 1280 {
 		t.Errorf("the page is %d pixels wide", wide)
+	}
+}
+
+func TestLongNamesHideNothing(t *testing.T) {
+	m := invented(3, 600, "meta-llama/Meta-Llama-3-8B-Instruct")
+	const long = "some-owner/a-model-whose-name-is-longer-than-any-panel-is-wide-at-three-boards-side-by-side"
+	m.Servings[2].LLM, m.Runs[2].LLM, m.Runs[2].Status = long, long, "interrupted"
+	m.Runs[2].Interrupted = 3
+	for i := range m.Powers {
+		if m.Powers[i].GPU == m.Runs[2].GPU {
+			m.Powers[i].LLM = long
+		}
+	}
+	b := open(t, m, 1280, 900)
+	if hidden := eval[int](b, "[...document.querySelectorAll('.wide')].filter((e) => e.scrollWidth > e.clientWidth).length"); hidden > 0 {
+		t.Errorf("%d tables must be scrolled sideways", hidden)
+	}
+	const outside = `[...document.querySelectorAll('figure[data-draw] svg text')].filter((e) => {
+		const [own, all] = [e.getBoundingClientRect(), e.closest('figure').querySelector('.drawing').getBoundingClientRect()];
+		return own.left < all.left - 1 || own.right > all.right + 1;
+	}).map((e) => e.textContent).join('; ')`
+	if cut := eval[string](b, outside); cut != "" {
+		t.Errorf("cut: %s", cut)
+	}
+	for _, figure := range []string{"closePrefill", "powers", "ttft", "split"} {
+		if titles := eval[string](b, "[...document.querySelectorAll('figure[data-draw="+figure+"] svg title')].map((e) => e.textContent).join('; ')"); !strings.Contains(titles, long) {
+			t.Errorf("%s does not tell the whole name: %s", figure, titles)
+		}
 	}
 }
 
@@ -224,7 +256,7 @@ func TestFiguresAreSavedWithTheirNumbers(t *testing.T) {
 		}
 	}
 	b = open(t, m, 1280, 900)
-	if text := b.download(selector("split") + " button[data-save=csv]"); !strings.Contains(text, "sim-board-1,org/model,prefill,100,prefill,5,true,100,10,1634.5,817.25") {
+	if text := b.download(selector("split") + " button[data-save=csv]"); !strings.Contains(text, "sim-board-1,org/model,prefill,100,prefill,5,4,100,10,1634.5,817.25") {
 		t.Errorf("the energies are not in\n%s", text)
 	}
 	if text := b.download("#time button[data-save=csv]"); !strings.Contains(text, "run-1,sim-board-1,0.1,153.99,") {

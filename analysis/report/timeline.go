@@ -88,14 +88,22 @@ func (b *builder) readWhole(ctx context.Context, line *Timeline) error {
 	addSteps(line.UtilT, &line.Util, util)
 	var bands []struct {
 		S     float64 `json:"s"`
+		LastS float64 `json:"last_s"`
 		Stage string  `json:"stage"`
 	}
 	if err := b.ask(ctx, &bands, "bands", r.board()...); err != nil {
 		return err
 	}
-	for _, band := range bands[:min(len(bands), 4*allRequests/b.drawn())] {
+	most := 4 * allRequests / b.drawn()
+	for _, band := range bands[:min(len(bands), most)] {
 		line.BandT.add(&band.S)
 		line.Band = append(line.Band, band.Stage)
+	}
+	switch n := len(bands); {
+	case n > most:
+		line.BandT.add(&bands[most].S)
+	case n > 0:
+		line.BandT.add(&bands[0].LastS)
 	}
 	return b.ask(ctx, &line.Requests, "ticks", sql.Named("run", r.RunID), sql.Named("host", r.Host), sql.Named("zero", r.Zero), sql.Named("limit", int64(allRequests/b.drawn())))
 }

@@ -12,7 +12,7 @@ type plotCommand struct {
 	drawn
 	Output string   `short:"o" default:"figures" placeholder:"FOLDER" help:"Folder to write into (default: ${default})."`
 	Format []string `default:"svg,pdf,png" enum:"svg,pdf,png" placeholder:"FORMAT,…" help:"svg, pdf, png (default: ${default})."`
-	From   float64  `placeholder:"S" help:"Where timelines begin, in seconds from the run's first request (default: with the run)."`
+	From   float64  `placeholder:"S" help:"Where timelines begin, in seconds from the run's first request; runs without readings there have none (default: with the run)."`
 	To     float64  `placeholder:"S" help:"Where they end (default: with the run)."`
 }
 
@@ -30,7 +30,11 @@ func (c *plotCommand) Run(t *terminal) error {
 		return usage("--from %v --to %v: a timeline ends after it begins", c.From, c.To)
 	}
 	return c.build(t, func(m *report.Model) error {
-		names, err := paper.Write(m, c.Output, c.Format, paper.Window{From: c.From, To: c.To})
+		window := paper.Window{From: c.From, To: c.To}
+		if all := paper.Extent(m.Timelines...); window != (paper.Window{}) && !window.Overlaps(all) {
+			return usage("--from %v --to %v: nothing was read then; the readings are from %.1f s to %.1f s, counted from the run's first request", c.From, c.To, all.From, all.To)
+		}
+		names, err := paper.Write(m, c.Output, c.Format, window)
 		if err != nil {
 			return fmt.Errorf("writing into %s: %w", c.Output, err)
 		}

@@ -31,6 +31,9 @@ const alpha = (hex, a) => hex + Math.round(255 * a).toString(16).padStart(2, "0"
 const STAGES = ["idle", "prefill", "decode", "mixed"];
 const kind = (d) => `${d.workload} ${whole(d.target_tokens)}`;
 const llms = [...new Set(model.servings.map((s) => s.llm))];
+// short is a model's name without its owner, who only stays where two models would bear the same name.
+const base = (llm) => llm.split("/").pop();
+const short = (llm) => (llms.some((other) => other !== llm && base(other) === base(llm)) ? llm : base(llm));
 const servingOf = (d) => model.servings[d.serving];
 const servingOfRun = (run) => model.servings[run.serving];
 // name tells servings apart: by their boards, and by the model where there are several.

@@ -51,7 +51,7 @@ const rowsOf = {
   timeline: () => timelines.panels.flatMap(timelineRows),
   powers: () => model.powers.map((p) => ({ gpu: p.gpu_name, llm: p.llm_name, stage: p.stage, power_from_w: p.w, power_to_w: p.w + 1, updates: p.updates })),
   sizes: () => model.sizes.map((s) => ({ ...boards(s), workload: s.workload, target_tokens: s.target_tokens, requests: s.requests, valid: s.valid, counted: s.counted, input_tokens: s.input_tokens, output_tokens: s.output_tokens, ttft_p05_s: s.ttft_lo_s, ttft_p50_s: s.ttft_s, ttft_p95_s: s.ttft_hi_s, tpot_p05_s: s.tpot_lo_s, tpot_p50_s: s.tpot_s, tpot_p95_s: s.tpot_hi_s })),
-  energies: () => model.energies.map((e) => ({ ...boards(e), workload: e.workload, target_tokens: e.target_tokens, stage: e.stage, requests: e.requests, sensor_resolved: e.seen, median_input_tokens: e.input_tokens, median_output_tokens: e.output_tokens, energy_j: e.energy_j, energy_j_half_interval: e.energy_j_half_interval })),
+  energies: () => model.energies.map((e) => ({ ...boards(e), workload: e.workload, target_tokens: e.target_tokens, stage: e.stage, requests: e.requests, requests_resolved: e.resolved, median_input_tokens: e.input_tokens, median_output_tokens: e.output_tokens, energy_j: e.energy_j, energy_j_half_interval: e.energy_j_half_interval })),
   closeups: (workload) => model.closeups.filter((c) => c.workload === workload).flatMap((c) => c.points.map((p) => ({ gpu: model.runs[c.run].label, run_id: c.run_id, request_id: c.request_id, s: p.s, power_instant_w: p.value }))),
 };
 

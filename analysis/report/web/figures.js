@@ -11,6 +11,21 @@ function textWidth(text) {
   return measure.measureText(text).width;
 }
 
+// fitted is a text, its end left out where it is wider than its place.
+function fitted(text, width) {
+  if (textWidth(text) <= width) return text;
+  let n = text.length - 1;
+  while (n > 1 && textWidth(`${text.slice(0, n)}…`) > width) n--;
+  return `${text.slice(0, n)}…`;
+}
+
+// headed writes what a facet shows in lines of a width: its boards, its model, its stage. The whole is the title.
+const headed = (key, width) => key.split(/ · |\n/).map((part) => fitted(llms.includes(part) ? short(part) : part, width)).join("\n");
+const LINE = 14;
+const headLines = () => (llms.length > 1 ? LINE : 0); // what a model's name takes above a facet
+const above = (columns, width) => Plot.axisFx({ anchor: "top", label: null, text: (key) => headed(key, width / columns - 24), title: (key) => key });
+const right = (width) => Plot.axisFy({ anchor: "right", label: null, text: (key) => headed(key, width), title: (key) => key });
+
 // laid places a legend's entries in rows of a width.
 function laid(entries, width) {
   let x = 0;
@@ -66,7 +81,7 @@ function powers(width) {
   const curves = boards.flatMap((run) => stages.map((stage) => distribution(run, stage))).filter((c) => c.n > 0);
   const narrow = width < NARROW;
   const facets = narrow ? { fy: (d) => `${label(d.run)}\n${d.stage}` } : { fx: (d) => label(d.run), fy: "stage" };
-  const order = narrow ? { fy: { domain: boards.flatMap((r) => stages.map((s) => `${label(r)}\n${s}`)), label: null, axis: "right" } } : { fx: { domain: [...new Set(boards.map(label))], label: null, padding: 0.06 }, fy: { domain: stages, label: null } };
+  const order = narrow ? { fy: { domain: boards.flatMap((r) => stages.map((s) => `${label(r)}\n${s}`)), axis: null } } : { fx: { domain: [...new Set(boards.map(label))], axis: null, padding: 0.06 }, fy: { domain: stages, label: null } };
   const marks = boards.flatMap((run) => {
     const own = curves.filter((c) => c.run === run);
     const outline = own.flatMap((c) => c.bins.map((b) => ({ ...b, run, stage: c.stage })));
@@ -78,10 +93,10 @@ function powers(width) {
     ];
   });
   return chart(width, [], {
-    height: 44 + (narrow ? 74 : 86) * (narrow ? boards.length * stages.length : stages.length), marginTop: narrow ? 10 : 30, marginRight: narrow ? 96 : 10, marginLeft: narrow ? 12 : 54, marginBottom: 40,
+    height: 44 + (narrow ? 0 : headLines()) + (narrow ? 74 : 86) * (narrow ? boards.length * stages.length : stages.length), marginTop: narrow ? 10 : 30 + headLines(), marginRight: narrow ? 110 : 10, marginLeft: narrow ? 12 : 54, marginBottom: 40,
     x: { label: "power (W)", labelAnchor: "center", labelArrow: "none", grid: true, domain: [0, d3.max(curves, (c) => c.bins[c.bins.length - 1].w)], ticks: Math.min(6, width / 90) },
     y: { axis: null, domain: [0, 1.3] }, ...order,
-    marks: [...marks, Plot.ruleY([0], { stroke: "currentColor", strokeOpacity: 0.4 })],
+    marks: [narrow ? right(100) : above(boards.length, width), ...marks, Plot.ruleY([0], { stroke: "currentColor", strokeOpacity: 0.4 })],
   });
 }
 
@@ -98,12 +113,14 @@ function distribution(run, stage) {
 }
 
 // curves draws a quantity against another, logarithmically: a line a board, with intervals; hollow marks where the sensor
-// saw none of the stages alone.
+// saw the stage alone in fewer than half of the requests.
 function curves(width, { points, x, y, hollow, dashed, interval }) {
   const usable = points.filter((p) => p.x > 0 && p.y > 0).map((p) => ({ ...p, lo: p.lo > 0 ? p.lo : p.y / 3, hi: Math.max(p.hi ?? p.y, p.y) }));
   if (!usable.length) return empty(width, "nothing measured");
   const shown = model.servings.filter((s) => usable.some((p) => p.serving === s));
   const facet = llms.length > 1 ? { fy: (d) => d.serving.llm } : {};
+  const named = [...new Set(shown.map((s) => s.llm))];
+  const models = llms.length > 1 ? [Plot.text(named, { fy: (llm) => llm, text: (llm) => fitted(short(llm), width - 260), title: (llm) => llm, frameAnchor: "top-right", dy: -15, fill: "currentColor", fontSize: 12 })] : [];
   const marks = shown.flatMap((serving) => {
     const ink = colour(serving);
     const mine = usable.filter((p) => p.serving === serving);
@@ -123,12 +140,12 @@ function curves(width, { points, x, y, hollow, dashed, interval }) {
   const xs = padded(d3.min(usable, (p) => p.x), d3.max(usable, (p) => p.x));
   const ys = padded(d3.min(usable, (p) => Math.max(p.lo, p.y / 10)), d3.max(usable, (p) => p.hi));
   return chart(width, entries, {
-    height: 300 * Math.max(1, llms.length) + 20, marginLeft: 58, marginBottom: 42, marginRight: llms.length > 1 ? 120 : 16, marginTop: 28,
+    height: 300 * named.length + 20, marginLeft: 58, marginBottom: 42, marginRight: 16, marginTop: 28,
     x: { type: "log", label: x, labelAnchor: "center", labelArrow: "none", grid: true, tickFormat: logTick(xs), domain: xs },
     vertical: y,
     y: { type: "log", label: null, grid: true, tickFormat: logTick(ys), domain: ys, clamp: true },
-    fy: { label: null },
-    marks: [Plot.frame({ stroke: "currentColor", strokeOpacity: 0.25 }), ...marks, Plot.tip(usable, Plot.pointer({ ...facet, x: "x", y: "y", title: (d) => d.title }))],
+    fy: { axis: null, padding: 0.12 },
+    marks: [...models, Plot.frame({ stroke: "currentColor", strokeOpacity: 0.25 }), ...marks, Plot.tip(usable, Plot.pointer({ ...facet, x: "x", y: "y", title: (d) => d.title }))],
   });
 }
 
@@ -149,7 +166,8 @@ const latency = (s, x, quantity, unit) => ({
 const context = (d) => d.input_tokens + d.output_tokens / 2;
 const NINE = "nine in ten requests";
 const CI = "95 % interval";
-const HOLLOW = "hollow: stage never seen alone";
+const HOLLOW = "hollow: seen alone in fewer than half";
+const alone = (e) => `the sensor saw that stage alone in ${whole(e.resolved)} of ${whole(e.requests)}`;
 const FEW = 4; // output tokens: of fewer, the time and energy of one say nothing
 
 const ttft = (width) => curves(width, {
@@ -165,7 +183,7 @@ function energy(e, x, per) {
   const [y, half] = [e.energy_j / per, e.energy_j_half_interval / per];
   return {
     serving: servingOf(e), x, y, lo: y - half, hi: y + half, hollow: !e.seen, dash: e.workload !== e.stage,
-    title: `${name(servingOf(e))}\n${kind(e)} tokens, ${whole(e.requests)} requests\n${number(y, 4)} ± ${number(half, 2)} J${e.seen ? "" : "\nthe sensor never saw that stage alone"}`,
+    title: `${name(servingOf(e))}\n${kind(e)} tokens, ${whole(e.requests)} requests\n${number(y, 4)} ± ${number(half, 2)} J\n${alone(e)}`,
   };
 }
 const prefillJ = (width) => curves(width, {

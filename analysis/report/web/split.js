@@ -29,16 +29,17 @@ function split(width) {
   return chart(width, [
     { text: "prefill", box: true, fill: "currentColor", opacity: opacity.prefill },
     { text: "decode", box: true, fill: "currentColor", opacity: opacity.decode },
-    ...(bars.some((b) => !b.seen) ? [{ text: "dashed: the sensor never saw that stage alone", box: true, dash: "3 2" }] : []),
+    ...(bars.some((b) => !b.seen) ? [{ text: "dashed: the sensor saw that stage alone in fewer than half of the requests", box: true, dash: "3 2" }] : []),
   ], {
-    height: 70 + 26 * kinds.length * (narrow ? shown.length : 1) + (narrow ? 26 * shown.length : 0), marginLeft: 92, marginRight: narrow ? 110 : 12, marginBottom: 42, marginTop: narrow ? 12 : 30,
+    height: 70 + 26 * kinds.length * (narrow ? shown.length : 1) + (narrow ? 26 * shown.length : headLines()), marginLeft: 92, marginRight: narrow ? 110 : 12, marginBottom: 42, marginTop: narrow ? 12 : 30 + headLines(),
     x: { label: "share of a request's energy (%)", labelAnchor: "center", labelArrow: "none", domain: [0, columns > 2 ? 150 : 130], ticks: [0, 50, 100], grid: true },
-    y: { domain: kinds, label: null }, fx: { label: null, domain: shown.map(name), padding: 0.06 }, fy: { label: null, domain: shown.map(name), padding: 0.12 },
+    y: { domain: kinds, label: null }, fx: { axis: null, domain: shown.map(name), padding: 0.06 }, fy: { axis: null, domain: shown.map(name), padding: 0.12 },
     marks: [
+      narrow ? right(100) : above(shown.length, width),
       Plot.barX(bars.filter((b) => b.seen), { ...facet, y: "kind", x1: "x1", x2: "x2", fill: "ink", fillOpacity: (b) => opacity[b.stage], insetTop: 2, insetBottom: 2 }),
       Plot.barX(bars.filter((b) => !b.seen), { ...facet, y: "kind", x1: "x1", x2: "x2", fill: "ink", fillOpacity: (b) => 0.5 * opacity[b.stage], stroke: "ink", strokeDasharray: "3 2", insetTop: 2, insetBottom: 2, insetLeft: 1, insetRight: 1 }),
       Plot.text(totals, { ...facet, y: "kind", x: 103, textAnchor: "start", text: (b) => joules(b.total), fill: "currentColor", fontSize: 11.5 }),
-      Plot.tip(bars, Plot.pointerX({ ...facet, y: "kind", x1: "x1", x2: "x2", title: (b) => `${b.serving}, ${b.kind} tokens\n${b.stage}: ${joules(b.f.energy_j)} ± ${joules(b.f.energy_j_half_interval)}, ${number(b.x2 - b.x1)} %` })),
+      Plot.tip(bars, Plot.pointerX({ ...facet, y: "kind", x1: "x1", x2: "x2", title: (b) => `${b.serving}, ${b.kind} tokens\n${b.stage}: ${joules(b.f.energy_j)} ± ${joules(b.f.energy_j_half_interval)}, ${number(b.x2 - b.x1)} %\n${alone(b.f)}` })),
     ],
   });
 }
@@ -69,11 +70,12 @@ const closeUp = (workload) => (width) => {
     { text: "decode", box: true, fill: "var(--decode)" },
     { text: "new value of the power sensor", mark: "circle" },
   ], {
-    height: narrow ? 80 + 170 * shown.length : 270, marginLeft: 52, marginBottom: 42, marginTop: 30, marginRight: narrow ? 100 : 12,
+    height: narrow ? 80 + 170 * shown.length : 270 + headLines(), marginLeft: 52, marginBottom: 42, marginTop: 30 + (narrow ? 0 : headLines()), marginRight: narrow ? 100 : 12,
     x: { label: "time since the request was sent (s)", labelAnchor: "center", labelArrow: "none", ticks: Math.max(3, Math.floor(cell / 90)) },
     vertical: "power (W)",
-    y: { label: null, grid: true, domain: [0, 1.25 * highest] }, fx: { label: null, padding: 0.06 }, fy: { label: null, padding: 0.1 },
+    y: { label: null, grid: true, domain: [0, 1.25 * highest] }, fx: { axis: null, padding: 0.06 }, fy: { axis: null, padding: 0.1 },
     marks: [
+      narrow ? right(90) : above(shown.length, width),
       Plot.rect(stages, { ...facet, x1: "from", x2: "to", y1: 0, y2: 1.25 * highest, fill: (d) => `var(--${d.stage})` }),
       Plot.ruleX(shown, { ...facet, x: 0, stroke: "currentColor", strokeOpacity: 0.6 }),
       Plot.ruleX(shown, { ...facet, x: "first_token_s", stroke: "currentColor", strokeOpacity: 0.6, strokeDasharray: "3 3" }),

@@ -64,6 +64,7 @@ class Panel {
     panel.power = new Track(t, series);
     panel.util = new Track(utilT ?? t, { util });
     panel.bandT = bandT;
+    panel.band = line.band ?? [];
     panel.maxW = (hi ?? w).reduce((most, v) => (v > most ? v : most), 0);
     return panel;
   }
@@ -144,8 +145,8 @@ class Panel {
   // stretches calls back with the instants, stage and share of each stretch of rows with one label in a window.
   stretches(from, to, each) {
     if (this.bandT) {
-      for (let i = Math.max(0, below(this.bandT, from)); i < this.bandT.length && this.bandT[i] < to; i++) {
-        if (this.line.band[i] !== "idle") each(this.bandT[i], this.bandT[i + 1] ?? this.bandT[i], this.line.band[i], 1);
+      for (let i = Math.max(0, below(this.bandT, from)); i < this.band.length && this.bandT[i] < to; i++) {
+        if (this.band[i] !== "idle") each(this.bandT[i], this.bandT[i + 1], this.band[i], 1);
       }
       return;
     }
@@ -244,7 +245,7 @@ class Panel {
     const util = this.util.levels[0];
     const parts = [`${clock(s, 0.1)} s`, `${number(series.w[i], 4)} W`, `${number(util.series.util[below(util.t, s)])} %`];
     if (series.lo[i] !== series.hi[i]) parts[1] += ` (${number(series.lo[i])} to ${number(series.hi[i])})`;
-    if (this.bandT) parts.push(this.line.band[below(this.bandT, s)] ?? "");
+    if (this.bandT) parts.push(this.band[below(this.bandT, s)] ?? "");
     this.readout.textContent = parts.join(" · ");
   }
 }
