@@ -25,6 +25,7 @@ type Measured struct {
 	Side
 	RunIDs    []string `json:"runs"`
 	GPUs      []string `json:"gpu_names"`
+	Served    []string `json:"served_by"` // what requests ran on: 2 × NVIDIA A10
 	LLMs      []string `json:"llm_names"`
 	Engines   []string `json:"engines"` // server profile and its version
 	Corpora   []string `json:"corpora"`
@@ -115,6 +116,8 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 	var rows []struct {
 		RunID     string  `json:"run_id"`
 		GPU       string  `json:"gpu_name"`
+		Names     string  `json:"names"`
+		Together  int     `json:"boards"`
 		UUID      string  `json:"gpu_uuid"`
 		LLM       string  `json:"llm_name"`
 		Engine    string  `json:"engine"`
@@ -122,8 +125,9 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 		Simulated bool    `json:"simulated"`
 		GainError float64 `json:"sensor_gain_error"`
 	}
-	err := d.Select(ctx, &rows, `SELECT run_id, gpu_name, gpu_uuid, llm_name, concat_ws(' ', server, engine_version) AS engine, corpus_id, simulated, sensor_gain_error
-		FROM runs ORDER BY start_timestamp, run_id, gpu_uuid`)
+	err := d.Select(ctx, &rows, `SELECT run_id, gpu_name, names, boards, gpu_uuid, llm_name, concat_ws(' ', server, engine_version) AS engine, corpus_id, simulated, sensor_gain_error
+		FROM runs JOIN (SELECT run_id, string_agg(DISTINCT gpu_name, '+' ORDER BY gpu_name) AS names, count(*) AS boards FROM runs GROUP BY run_id) USING (run_id)
+		ORDER BY start_timestamp, run_id, gpu_uuid`)
 	if err != nil {
 		return err
 	}
@@ -132,7 +136,7 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 		if m.Run != "" && m.Run != r.RunID || !fits(m.GPU, r.GPU) || !fits(m.LLM, r.LLM) {
 			continue
 		}
-		for list, v := range map[*[]string]string{&m.RunIDs: r.RunID, &m.GPUs: r.GPU, &m.LLMs: r.LLM, &m.Engines: r.Engine, &m.Corpora: r.Corpus, &m.Boards: r.UUID} {
+		for list, v := range map[*[]string]string{&m.RunIDs: r.RunID, &m.GPUs: r.GPU, &m.LLMs: r.LLM, &m.Engines: r.Engine, &m.Corpora: r.Corpus, &m.Served: query.Served(r.Names, r.Together), &m.Boards: r.UUID} {
 			if !slices.Contains(*list, v) {
 				*list = append(*list, v)
 			}

@@ -16,7 +16,10 @@ func (c *Comparison) Print(w io.Writer) error {
 		name string
 		*Measured
 	}{{"A", &c.A}, {"B", &c.B}} {
-		fmt.Fprintf(w, "%s: %s on %s, %s, in %s: %s\n", side.name, names(side.LLMs), names(side.GPUs), names(side.Engines), side.Dir, names(side.RunIDs))
+		fmt.Fprintf(w, "%s: %s on %s, %s, in %s: %s\n", side.name, names(side.LLMs), names(side.Served), names(side.Engines), side.Dir, names(side.RunIDs))
+		if len(side.Served) > 1 {
+			fmt.Fprintf(w, "note: %s averages over requests that ran on %s; choose among them with run=ID or gpu=NAME\n", side.name, names(side.Served))
+		}
 	}
 	switch {
 	case c.A.Simulated && c.B.Simulated:

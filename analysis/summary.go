@@ -73,10 +73,11 @@ type RequestCounts struct {
 
 // group is what a line is about; what it is not told apart by is empty.
 type group struct {
-	GPU   string `json:"gpu_name,omitempty"`
-	UUID  string `json:"gpu_uuid,omitempty"`
-	LLM   string `json:"llm_name,omitempty"`
-	RunID string `json:"run_id,omitempty"`
+	GPU    string `json:"gpu_name,omitempty"`
+	Boards int    `json:"boards,omitempty"` // that a request ran on
+	UUID   string `json:"gpu_uuid,omitempty"`
+	LLM    string `json:"llm_name,omitempty"`
+	RunID  string `json:"run_id,omitempty"`
 }
 
 // StageLine is the boards' time in one stage.
@@ -178,6 +179,9 @@ func columns(by, of []Key) []string {
 	for _, k := range of {
 		if slices.Contains(by, k) {
 			chosen = append(chosen, keyColumns[k])
+			if k == KeyGPU && slices.Contains(of, KeySize) { // two boards' joules are not one's
+				chosen = append(chosen, "boards")
+			}
 		}
 	}
 	return chosen
@@ -195,7 +199,7 @@ func (s *Summary) sort() {
 }
 
 func (g group) compare(h group) int {
-	return cmp.Or(cmp.Compare(g.GPU, h.GPU), cmp.Compare(g.UUID, h.UUID), cmp.Compare(g.LLM, h.LLM), cmp.Compare(g.RunID, h.RunID))
+	return cmp.Or(cmp.Compare(g.GPU, h.GPU), cmp.Compare(g.Boards, h.Boards), cmp.Compare(g.UUID, h.UUID), cmp.Compare(g.LLM, h.LLM), cmp.Compare(g.RunID, h.RunID))
 }
 
 // Simulated counts the runs whose boards or server are simulated.

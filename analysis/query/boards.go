@@ -35,6 +35,18 @@ func ShortName(gpu string) string {
 	return schema.Slug(gpu)
 }
 
+// Served is what so many boards together are called: 2 × NVIDIA A10. Names of several kinds are joined by + already.
+func Served(gpu string, boards int) string {
+	kinds := strings.Count(gpu, "+") + 1
+	switch gpu = Printable(gpu); {
+	case boards <= kinds:
+		return gpu
+	case kinds > 1:
+		return fmt.Sprintf("%s (%d boards)", gpu, boards)
+	}
+	return fmt.Sprintf("%d × %s", boards, gpu)
+}
+
 // Choice narrows a dataset down; what is empty narrows nothing.
 type Choice struct {
 	Runs []string // run_id, each of which must be there
