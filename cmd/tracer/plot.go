@@ -29,6 +29,9 @@ func (c *plotCommand) Run(t *terminal) error {
 	if c.From > c.To || c.From == c.To && c.From != 0 {
 		return usage("--from %v --to %v: a timeline ends after it begins", c.From, c.To)
 	}
+	if err := outside(c.Output); err != nil {
+		return err
+	}
 	return c.build(t, func(m *report.Model) error {
 		names, err := paper.Write(m, c.Output, c.Format, paper.Window{From: c.From, To: c.To})
 		if err != nil {
