@@ -33,6 +33,8 @@ type Measured struct {
 	Simulated bool     `json:"simulated"`
 	GainError float64  `json:"sensor_gain_error"` // of any of its boards, at most
 
+	Counts RequestCounts `json:"requests"`
+
 	requests []measuredRequest
 	energies []energyLine
 }
@@ -104,7 +106,10 @@ func Measure(ctx context.Context, whole *query.Dataset, side Side) (Measured, er
 	if err != nil {
 		return m, err
 	}
-	return m, errors.Join(
+	var summary Summary
+	err = summary.count(ctx, chosen)
+	m.Counts = summary.Counts
+	return m, errors.Join(err,
 		chosen.Select(ctx, &m.requests, query.File("comparable")),
 		chosen.Select(ctx, &m.energies, query.File("energies", "workload", "target_tokens")),
 		chosen.Close(),
@@ -146,7 +151,13 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 	}
 	slices.Sort(m.Boards)
 	if len(m.RunIDs) == 0 {
-		return fmt.Errorf("%w: %s has none with run %q, gpu %q, llm %q (empty: any)", ErrNothingSelected, m.Dir, m.Run, m.GPU, m.LLM)
+		var there []string
+		for _, r := range rows {
+			if name := fmt.Sprintf("gpu=%s,llm=%s,run=%s", r.GPU, r.LLM, r.RunID); !slices.Contains(there, name) {
+				there = append(there, name)
+			}
+		}
+		return fmt.Errorf("%w: %s has none with run %q, gpu %q, llm %q (empty: any); there are %s", ErrNothingSelected, m.Dir, m.Run, m.GPU, m.LLM, few(there, ", ", 12))
 	}
 	return nil
 }

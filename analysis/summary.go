@@ -133,33 +133,44 @@ func (d Dataset) summarize(ctx context.Context, runID string) (s *Summary, err e
 
 // Summarize reads a dataset, its lines told apart by some of the keys.
 func Summarize(ctx context.Context, d *query.Dataset, by []Key) (*Summary, error) {
-	s := &Summary{By: by, Counts: RequestCounts{Reasons: map[string]int{}}}
-	var counts []RequestCounts
-	var reasons []struct {
-		Reason   string `json:"reason"`
-		Requests int    `json:"requests"`
-	}
+	s := &Summary{By: by}
 	var energies []energyLine
 	for _, q := range []struct {
 		rows  any
 		table string
 	}{
-		{&s.Runs, "runs"}, {&s.Stages, "stages"}, {&s.Sizes, "requests"}, {&energies, "energies"}, {&s.Boards, "boards"}, {&counts, "counts"}, {&reasons, "invalid"},
+		{&s.Runs, "runs"}, {&s.Stages, "stages"}, {&s.Sizes, "requests"}, {&energies, "energies"}, {&s.Boards, "boards"},
 	} {
 		if err := d.Select(ctx, q.rows, TableQuery(q.table, by)); err != nil {
 			return nil, fmt.Errorf("summing up: %w", err)
 		}
 	}
-	for _, c := range counts {
-		c.Reasons = s.Counts.Reasons
-		s.Counts = c
-	}
-	for _, r := range reasons {
-		s.Counts.Reasons[r.Reason] = r.Requests
+	if err := s.count(ctx, d); err != nil {
+		return nil, err
 	}
 	s.takeEnergies(energies)
 	s.sort()
 	return s, nil
+}
+
+// count counts the requests by how they ended.
+func (s *Summary) count(ctx context.Context, d *query.Dataset) error {
+	var counts []RequestCounts
+	var reasons []struct {
+		Reason   string `json:"reason"`
+		Requests int    `json:"requests"`
+	}
+	if err := errors.Join(d.Select(ctx, &counts, query.File("counts")), d.Select(ctx, &reasons, query.File("invalid"))); err != nil {
+		return fmt.Errorf("counting the requests: %w", err)
+	}
+	for _, c := range counts {
+		s.Counts = c
+	}
+	s.Counts.Reasons = map[string]int{}
+	for _, r := range reasons {
+		s.Counts.Reasons[r.Reason] = r.Requests
+	}
+	return nil
 }
 
 // TableQuery is the SQL behind one of a summary's tables: stages, requests, energies, boards, runs, counts or invalid.
