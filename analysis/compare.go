@@ -25,12 +25,15 @@ type Measured struct {
 	Side
 	RunIDs    []string `json:"runs"`
 	GPUs      []string `json:"gpu_names"`
+	Served    []string `json:"served_by"` // what requests ran on: 2 × NVIDIA A10
 	LLMs      []string `json:"llm_names"`
 	Engines   []string `json:"engines"` // server profile and its version
 	Corpora   []string `json:"corpora"`
 	Boards    []string `json:"gpu_uuids"`
 	Simulated bool     `json:"simulated"`
 	GainError float64  `json:"sensor_gain_error"` // of any of its boards, at most
+
+	Counts RequestCounts `json:"requests"`
 
 	requests []measuredRequest
 	energies []energyLine
@@ -103,7 +106,10 @@ func Measure(ctx context.Context, whole *query.Dataset, side Side) (Measured, er
 	if err != nil {
 		return m, err
 	}
-	return m, errors.Join(
+	var summary Summary
+	err = summary.count(ctx, chosen)
+	m.Counts = summary.Counts
+	return m, errors.Join(err,
 		chosen.Select(ctx, &m.requests, query.File("comparable")),
 		chosen.Select(ctx, &m.energies, query.File("energies", "workload", "target_tokens")),
 		chosen.Close(),
@@ -115,6 +121,8 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 	var rows []struct {
 		RunID     string  `json:"run_id"`
 		GPU       string  `json:"gpu_name"`
+		Names     string  `json:"names"`
+		Together  int     `json:"boards"`
 		UUID      string  `json:"gpu_uuid"`
 		LLM       string  `json:"llm_name"`
 		Engine    string  `json:"engine"`
@@ -122,8 +130,9 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 		Simulated bool    `json:"simulated"`
 		GainError float64 `json:"sensor_gain_error"`
 	}
-	err := d.Select(ctx, &rows, `SELECT run_id, gpu_name, gpu_uuid, llm_name, concat_ws(' ', server, engine_version) AS engine, corpus_id, simulated, sensor_gain_error
-		FROM runs ORDER BY start_timestamp, run_id, gpu_uuid`)
+	err := d.Select(ctx, &rows, `SELECT run_id, gpu_name, names, boards, gpu_uuid, llm_name, concat_ws(' ', server, engine_version) AS engine, corpus_id, simulated, sensor_gain_error
+		FROM runs JOIN (SELECT run_id, string_agg(DISTINCT gpu_name, '+' ORDER BY gpu_name) AS names, count(*) AS boards FROM runs GROUP BY run_id) USING (run_id)
+		ORDER BY start_timestamp, run_id, gpu_uuid`)
 	if err != nil {
 		return err
 	}
@@ -132,7 +141,7 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 		if m.Run != "" && m.Run != r.RunID || !fits(m.GPU, r.GPU) || !fits(m.LLM, r.LLM) {
 			continue
 		}
-		for list, v := range map[*[]string]string{&m.RunIDs: r.RunID, &m.GPUs: r.GPU, &m.LLMs: r.LLM, &m.Engines: r.Engine, &m.Corpora: r.Corpus, &m.Boards: r.UUID} {
+		for list, v := range map[*[]string]string{&m.RunIDs: r.RunID, &m.GPUs: r.GPU, &m.LLMs: r.LLM, &m.Engines: r.Engine, &m.Corpora: r.Corpus, &m.Served: query.Served(r.Names, r.Together), &m.Boards: r.UUID} {
 			if !slices.Contains(*list, v) {
 				*list = append(*list, v)
 			}
@@ -142,7 +151,13 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 	}
 	slices.Sort(m.Boards)
 	if len(m.RunIDs) == 0 {
-		return fmt.Errorf("%w: %s has none with run %q, gpu %q, llm %q (empty: any)", ErrNothingSelected, m.Dir, m.Run, m.GPU, m.LLM)
+		var there []string
+		for _, r := range rows {
+			if name := fmt.Sprintf("gpu=%s,llm=%s,run=%s", r.GPU, r.LLM, r.RunID); !slices.Contains(there, name) {
+				there = append(there, name)
+			}
+		}
+		return fmt.Errorf("%w: %s has none with run %q, gpu %q, llm %q (empty: any); there are %s", ErrNothingSelected, m.Dir, m.Run, m.GPU, m.LLM, few(there, ", ", 12))
 	}
 	return nil
 }

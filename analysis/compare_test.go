@@ -61,7 +61,10 @@ func TestWhatOnlyOneSideHasIsNotCompared(t *testing.T) {
 	for i := range b.requests {
 		b.requests[i].Size = 50
 	}
-	if r := Compare(a, b, 500, 1); len(r.Lines) != 0 {
-		t.Errorf("%+v", r.Lines)
+	b.Counts = RequestCounts{Invalid: 3, Reasons: map[string]int{"timeout": 3}}
+	r := Compare(a, b, 500, 1)
+	var out strings.Builder
+	if err := r.Print(&out); err != nil || len(r.Lines) != 0 || !strings.Contains(out.String(), "A: 20 valid requests (prefill 100), 0 not valid\nB: 20 valid requests (prefill 50), 3 not valid: 3 × timeout\n") {
+		t.Errorf("%+v, %v\n%s", r.Lines, err, &out)
 	}
 }

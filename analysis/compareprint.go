@@ -3,6 +3,7 @@ package analysis
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +17,10 @@ func (c *Comparison) Print(w io.Writer) error {
 		name string
 		*Measured
 	}{{"A", &c.A}, {"B", &c.B}} {
-		fmt.Fprintf(w, "%s: %s on %s, %s, in %s: %s\n", side.name, names(side.LLMs), names(side.GPUs), names(side.Engines), side.Dir, names(side.RunIDs))
+		fmt.Fprintf(w, "%s: %s on %s, %s, in %s: %s\n", side.name, names(side.LLMs), names(side.Served), names(side.Engines), side.Dir, names(side.RunIDs))
+		if len(side.Served) > 1 {
+			fmt.Fprintf(w, "note: %s averages over requests that ran on %s; choose among them with run=ID or gpu=NAME\n", side.name, names(side.Served))
+		}
 	}
 	switch {
 	case c.A.Simulated && c.B.Simulated:
@@ -33,12 +37,43 @@ func (c *Comparison) Print(w io.Writer) error {
 		}
 	}
 	fmt.Fprintln(w)
+	if len(c.Lines) == 0 {
+		return c.printEmpty(w)
+	}
 	if err := table(w, c.Lines, ratioColumns); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "\nmeans over valid requests; B/A with 95 %% percentile bootstrap over requests (%d resamples, seed %d); each interval holds for itself\n", c.Resamples, c.Seed)
 	_, err := fmt.Fprintln(w, c.gains())
 	return err
+}
+
+// printEmpty says why there is nothing to compare.
+func (c *Comparison) printEmpty(w io.Writer) error {
+	fmt.Fprintln(w, "Nothing to compare: the sides have no valid requests of the same workload and size.")
+	for _, side := range []struct {
+		name string
+		*Measured
+	}{{"A", &c.A}, {"B", &c.B}} {
+		var sizes, reasons []string
+		for _, s := range side.sizes() {
+			sizes = append(sizes, fmt.Sprintf("%s %d", s.workload, s.tokens))
+		}
+		line := fmt.Sprintf("%s: %d valid requests", side.name, len(side.requests))
+		if len(sizes) > 0 {
+			line += " (" + few(sizes, ", ", 12) + ")"
+		}
+		for _, reason := range slices.Sorted(maps.Keys(side.Counts.Reasons)) {
+			reasons = append(reasons, fmt.Sprintf("%d × %s", side.Counts.Reasons[reason], reason))
+		}
+		if line += fmt.Sprintf(", %d not valid", side.Counts.Invalid); len(reasons) > 0 {
+			line += ": " + few(reasons, ", ", 12)
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // gains says what the sensors' gains do to the ratios of joules.
@@ -78,10 +113,12 @@ var ratioColumns = []column[RatioLine]{
 	}},
 }
 
-// names are a few of them, printable.
-func names(all []string) string {
-	const most = 3
-	shown := query.Printable(strings.Join(all[:min(len(all), most)], " and "))
+// names are three of them, printable.
+func names(all []string) string { return few(all, " and ", 3) }
+
+// few are so many of them, printable.
+func few(all []string, joined string, most int) string {
+	shown := query.Printable(strings.Join(all[:min(len(all), most)], joined))
 	if more := len(all) - most; more > 0 {
 		shown += fmt.Sprintf(" and %d more", more)
 	}

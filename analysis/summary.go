@@ -73,10 +73,11 @@ type RequestCounts struct {
 
 // group is what a line is about; what it is not told apart by is empty.
 type group struct {
-	GPU   string `json:"gpu_name,omitempty"`
-	UUID  string `json:"gpu_uuid,omitempty"`
-	LLM   string `json:"llm_name,omitempty"`
-	RunID string `json:"run_id,omitempty"`
+	GPU    string `json:"gpu_name,omitempty"`
+	Boards int    `json:"boards,omitempty"` // that a request ran on
+	UUID   string `json:"gpu_uuid,omitempty"`
+	LLM    string `json:"llm_name,omitempty"`
+	RunID  string `json:"run_id,omitempty"`
 }
 
 // StageLine is the boards' time in one stage.
@@ -132,33 +133,44 @@ func (d Dataset) summarize(ctx context.Context, runID string) (s *Summary, err e
 
 // Summarize reads a dataset, its lines told apart by some of the keys.
 func Summarize(ctx context.Context, d *query.Dataset, by []Key) (*Summary, error) {
-	s := &Summary{By: by, Counts: RequestCounts{Reasons: map[string]int{}}}
-	var counts []RequestCounts
-	var reasons []struct {
-		Reason   string `json:"reason"`
-		Requests int    `json:"requests"`
-	}
+	s := &Summary{By: by}
 	var energies []energyLine
 	for _, q := range []struct {
 		rows  any
 		table string
 	}{
-		{&s.Runs, "runs"}, {&s.Stages, "stages"}, {&s.Sizes, "requests"}, {&energies, "energies"}, {&s.Boards, "boards"}, {&counts, "counts"}, {&reasons, "invalid"},
+		{&s.Runs, "runs"}, {&s.Stages, "stages"}, {&s.Sizes, "requests"}, {&energies, "energies"}, {&s.Boards, "boards"},
 	} {
 		if err := d.Select(ctx, q.rows, TableQuery(q.table, by)); err != nil {
 			return nil, fmt.Errorf("summing up: %w", err)
 		}
 	}
-	for _, c := range counts {
-		c.Reasons = s.Counts.Reasons
-		s.Counts = c
-	}
-	for _, r := range reasons {
-		s.Counts.Reasons[r.Reason] = r.Requests
+	if err := s.count(ctx, d); err != nil {
+		return nil, err
 	}
 	s.takeEnergies(energies)
 	s.sort()
 	return s, nil
+}
+
+// count counts the requests by how they ended.
+func (s *Summary) count(ctx context.Context, d *query.Dataset) error {
+	var counts []RequestCounts
+	var reasons []struct {
+		Reason   string `json:"reason"`
+		Requests int    `json:"requests"`
+	}
+	if err := errors.Join(d.Select(ctx, &counts, query.File("counts")), d.Select(ctx, &reasons, query.File("invalid"))); err != nil {
+		return fmt.Errorf("counting the requests: %w", err)
+	}
+	for _, c := range counts {
+		s.Counts = c
+	}
+	s.Counts.Reasons = map[string]int{}
+	for _, r := range reasons {
+		s.Counts.Reasons[r.Reason] = r.Requests
+	}
+	return nil
 }
 
 // TableQuery is the SQL behind one of a summary's tables: stages, requests, energies, boards, runs, counts or invalid.
@@ -178,6 +190,9 @@ func columns(by, of []Key) []string {
 	for _, k := range of {
 		if slices.Contains(by, k) {
 			chosen = append(chosen, keyColumns[k])
+			if k == KeyGPU && slices.Contains(of, KeySize) { // two boards' joules are not one's
+				chosen = append(chosen, "boards")
+			}
 		}
 	}
 	return chosen
@@ -195,7 +210,7 @@ func (s *Summary) sort() {
 }
 
 func (g group) compare(h group) int {
-	return cmp.Or(cmp.Compare(g.GPU, h.GPU), cmp.Compare(g.UUID, h.UUID), cmp.Compare(g.LLM, h.LLM), cmp.Compare(g.RunID, h.RunID))
+	return cmp.Or(cmp.Compare(g.GPU, h.GPU), cmp.Compare(g.Boards, h.Boards), cmp.Compare(g.UUID, h.UUID), cmp.Compare(g.LLM, h.LLM), cmp.Compare(g.RunID, h.RunID))
 }
 
 // Simulated counts the runs whose boards or server are simulated.

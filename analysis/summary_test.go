@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/rehearsal"
 	"github.com/llm-tracer/tracer/pipeline/ring"
@@ -117,6 +119,37 @@ func TestASummaryIsTheSameAfterACompaction(t *testing.T) {
 	compacted(t, dir)
 	if after, err := (Dataset{Dir: dir}).Summarize(t.Context(), "one"); err != nil || !reflect.DeepEqual(before, after) {
 		t.Errorf("before %+v, after %+v, %v", before, after, err)
+	}
+}
+
+func TestRequestsOfOneBoardAndOfTwoAreNotAveraged(t *testing.T) {
+	dir := t.TempDir()
+	for i, id := range []string{"one", "two"} {
+		if err := rehearsal.Record(dir, rehearsal.Run{ID: id, Boards: i + 1, Requests: 8, Period: 20 * time.Millisecond, Start: time.Duration(i+1) * time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := query.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s, err := Summarize(t.Context(), d, []Key{KeyGPU, KeyLLM, KeyWorkload, KeySize})
+	if err != nil || len(s.Sizes) != 4 {
+		t.Fatalf("%+v, %v", s.Sizes, err)
+	}
+	for i, l := range s.Sizes[:2] {
+		double := s.Sizes[i+2]
+		if l.Boards != 1 || double.Boards != 2 || l.Workload != double.Workload || l.Runs != 1 || double.Runs != 1 {
+			t.Fatalf("%+v, %+v", l, double)
+		}
+		if ratio := (double.Prefill.J + double.Decode.J) / (l.Prefill.J + l.Decode.J); ratio < 1.7 || ratio > 2.3 {
+			t.Errorf("%s: two boards take %.2f times the energy of one", l.Workload, ratio)
+		}
+	}
+	var out bytes.Buffer
+	if err := s.Print(&out); err != nil || !strings.Contains(out.String(), " 2 × "+s.Sizes[0].GPU+" ") {
+		t.Errorf("%v\n%s", err, &out)
 	}
 }
 

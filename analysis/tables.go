@@ -126,7 +126,7 @@ func (s *Summary) label(g group) string {
 			return g.GPU + " " + uuid[:min(8, len(uuid))]
 		}
 	}
-	return query.Printable(g.GPU)
+	return query.Served(g.GPU, g.Boards)
 }
 
 // printEnergies says what the energies stand on.

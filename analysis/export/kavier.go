@@ -18,6 +18,7 @@ import (
 // request is one request of a workload for a simulator.
 type request struct {
 	GPU    string  `json:"gpu_name"`
+	Boards int     `json:"boards"` // that it ran on
 	LLM    string  `json:"llm_name"`
 	StartS float64 `json:"start_s"` // since the first of its trace
 	Input  int64   `json:"input_tokens"`
@@ -43,15 +44,16 @@ func (e *export) constants() error {
 	}
 	for i := range fits {
 		f := &fits[i]
-		err := e.write(fmt.Sprintf("constants_%s_%s.json", query.ShortName(f.GPU), schema.Slug(f.LLM)), func(w io.Writer) (int64, error) {
+		err := e.write(fmt.Sprintf("constants_%s_%s.json", query.ServedSlug(f.GPU, f.Boards), schema.Slug(f.LLM)), func(w io.Writer) (int64, error) {
 			out := json.NewEncoder(w)
 			out.SetIndent("", "  ")
 			return 1, out.Encode(struct {
 				GPU       string `json:"gpu_name"`
+				Boards    int    `json:"boards"`
 				LLM       string `json:"llm_name"`
 				Simulated bool   `json:"simulated"`
 				fit.Kavier
-			}{f.GPU, f.LLM, f.Simulated, f.Kavier})
+			}{f.GPU, f.Boards, f.LLM, f.Simulated, f.Kavier})
 		})
 		if err != nil {
 			return err
@@ -63,20 +65,20 @@ func (e *export) constants() error {
 // traces writes the requests.
 func (e *export) traces() error {
 	var all []request
-	err := e.data.Select(e.ctx, &all, `SELECT gpu_name, llm_name, input_tokens, output_tokens, epoch(start_timestamp - min(start_timestamp) OVER (PARTITION BY gpu_name, llm_name)) AS start_s
+	err := e.data.Select(e.ctx, &all, `SELECT gpu_name, len(gpu_uuids) AS boards, llm_name, input_tokens, output_tokens, epoch(start_timestamp - min(start_timestamp) OVER (PARTITION BY gpu_name, len(gpu_uuids), llm_name)) AS start_s
 		FROM requests WHERE `+query.Among(e.boards, schema.Requests.Name)+` AND valid AND NOT warmup AND input_tokens > 0 AND output_tokens > 0
-		ORDER BY gpu_name, llm_name, start_timestamp, request_id`)
+		ORDER BY gpu_name, boards, llm_name, start_timestamp, request_id`)
 	if err != nil {
 		return fmt.Errorf("reading the requests: %w", err)
 	}
 	for len(all) > 0 {
 		n := 1
-		for n < len(all) && all[n].GPU == all[0].GPU && all[n].LLM == all[0].LLM {
+		for n < len(all) && all[n].GPU == all[0].GPU && all[n].Boards == all[0].Boards && all[n].LLM == all[0].LLM {
 			n++
 		}
 		trace := all[:n]
 		all = all[n:]
-		name := fmt.Sprintf("trace_%s_%s", query.ShortName(trace[0].GPU), schema.Slug(trace[0].LLM))
+		name := fmt.Sprintf("trace_%s_%s", query.ServedSlug(trace[0].GPU, trace[0].Boards), schema.Slug(trace[0].LLM))
 		err := e.write(name+".csv", func(w io.Writer) (int64, error) { return int64(n), kavierCSV(w, trace) })
 		if err == nil {
 			err = e.write(name+".parquet", func(w io.Writer) (int64, error) { return int64(n), kavierParquet(w, trace) })

@@ -164,11 +164,19 @@ func (e *export) tasks(tasks []*task) error {
 	})
 }
 
-// kinds are the boards of different names among tasks, and how many of each there are.
+// kind is the board's short name, and of how many it was one, if not the only one.
+func (t *task) kind() string {
+	if t.Boards > 1 {
+		return fmt.Sprintf("%s-of-%d", query.ShortName(t.Name), t.Boards)
+	}
+	return query.ShortName(t.Name)
+}
+
+// kinds are the boards of different kinds among tasks, and how many of each there are.
 func kinds(tasks []*task) (each []*task, count map[string]int) {
 	count = map[string]int{}
 	for _, t := range tasks {
-		if count[t.Name]++; count[t.Name] == 1 {
+		if count[t.kind()]++; count[t.kind()] == 1 {
 			each = append(each, t)
 		}
 	}

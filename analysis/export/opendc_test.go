@@ -8,11 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/parquet/file"
 
+	"github.com/llm-tracer/tracer/analysis/fit"
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/pipeline"
+	"github.com/llm-tracer/tracer/pipeline/rehearsal"
 	"github.com/llm-tracer/tracer/pipeline/ring"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -261,5 +264,34 @@ func TestAnExportIsWholeOrNotThere(t *testing.T) {
 	}
 	if left, err := os.ReadDir(out); err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestRunsOfOneBoardAndOfTwoAreExportedApart(t *testing.T) {
+	dir := t.TempDir()
+	for i, id := range []string{"one", "two"} {
+		if err := rehearsal.Record(dir, rehearsal.Run{ID: id, Boards: i + 1, Requests: 8, Period: 20 * time.Millisecond, Start: time.Duration(i+1) * time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := exported(t, dir, Order{Format: "kavier"})
+	for _, name := range []string{"constants_*.json", "trace_*.csv", "trace_*.parquet"} {
+		names, err := filepath.Glob(filepath.Join(out, name))
+		if err != nil || len(names) != 2 || !strings.Contains(names[0], "_2x-") {
+			t.Errorf("%q, %v", names, err)
+		}
+	}
+	d, err := query.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	fits, err := fit.Of(t.Context(), d, query.Choice{}, fit.Hardware{})
+	if err != nil || len(fits) != 2 || len(fits[0].Runs) != 1 || len(fits[1].Runs) != 1 || fits[1].Boards != 2 {
+		t.Fatalf("%+v, %v", fits, err)
+	}
+	var printed strings.Builder
+	if err := fit.Print(&printed, fits); err != nil || !strings.Contains(printed.String(), " on 2 × "+fits[0].GPU+": ") {
+		t.Errorf("%v\n%s", err, &printed)
 	}
 }

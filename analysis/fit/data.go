@@ -11,6 +11,7 @@ import (
 
 // Request is what a fit takes of one request.
 type Request struct {
+	RunID      string   `json:"run_id"`
 	GPU        string   `json:"gpu_name"`
 	LLM        string   `json:"llm_name"`
 	Boards     int      `json:"boards"`
@@ -33,7 +34,7 @@ type Request struct {
 // readRequests reads the valid requests of the boards' runs, warm-up left out, by board and model.
 func readRequests(ctx context.Context, d *query.Dataset, boards []query.Board) ([]Request, error) {
 	var all []Request
-	err := d.Select(ctx, &all, `SELECT gpu_name, llm_name, len(gpu_uuids) AS boards, workload, target_tokens, input_tokens, output_tokens, ttft_s,
+	err := d.Select(ctx, &all, `SELECT run_id, gpu_name, llm_name, len(gpu_uuids) AS boards, workload, target_tokens, input_tokens, output_tokens, ttft_s,
 			(last_token_monotonic_ns - first_token_monotonic_ns) / 1e9 AS decode_s,
 			CASE WHEN trusted THEN prefill_energy_j END AS prefill_energy_j, prefill_energy_j_lo, prefill_energy_j_hi,
 			CASE WHEN trusted THEN decode_energy_j END AS decode_energy_j, decode_energy_j_lo, decode_energy_j_hi,

@@ -11,6 +11,7 @@ package fit
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 )
@@ -68,12 +69,18 @@ func Of(ctx context.Context, d *query.Dataset, choice query.Choice, given Hardwa
 func one(ctx context.Context, d *query.Dataset, all []query.Board, requests []Request, given Hardware) (Fit, error) {
 	f := Fit{GPU: requests[0].GPU, LLM: requests[0].LLM, Boards: requests[0].Boards, Requests: len(requests)}
 	var boards []query.Board
+	for _, r := range requests {
+		if !slices.Contains(f.Runs, r.RunID) {
+			f.Runs = append(f.Runs, r.RunID)
+		}
+	}
 	for _, b := range all {
-		if b.Name == f.GPU && b.LLM == f.LLM {
-			boards = append(boards, b)
+		if slices.Contains(f.Runs, b.RunID) {
 			f.Simulated = f.Simulated || b.Simulated
 			f.GainError = max(f.GainError, b.GainError)
-			f.Runs = append(f.Runs, b.RunID)
+		}
+		if b.Name == f.GPU && b.LLM == f.LLM && b.Boards == f.Boards {
+			boards = append(boards, b)
 		}
 	}
 	f.latencies(requests)

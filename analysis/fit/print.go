@@ -74,7 +74,7 @@ func sideBySide(w io.Writer, fits []Fit) error {
 	models, boards, columns := "", "", make([][]line, len(fits))
 	for i := range fits {
 		models += "\t" + query.Printable(fits[i].LLM)
-		boards += "\t" + query.Printable(fits[i].GPU)
+		boards += "\t" + query.Served(fits[i].GPU, fits[i].Boards)
 		columns[i] = fits[i].lines()
 	}
 	fmt.Fprintf(t, "\t%s\n\t%s\n", boards, models)
@@ -94,7 +94,7 @@ func sideBySide(w io.Writer, fits []Fit) error {
 }
 
 func (f *Fit) write(w io.Writer) error {
-	fmt.Fprintf(w, "%s on %s: %d valid requests of %d run(s)\n", query.Printable(f.LLM), query.Printable(f.GPU), f.Requests, len(f.Runs))
+	fmt.Fprintf(w, "%s on %s: %d valid requests of %d run(s)\n", query.Printable(f.LLM), query.Served(f.GPU, f.Boards), f.Requests, len(f.Runs))
 	if f.Simulated {
 		fmt.Fprintln(w, "SIMULATED: these numbers describe no real hardware.")
 	}
@@ -189,14 +189,14 @@ func (f *Fit) writePower(w io.Writer) error {
 // WriteCSV writes one row for each estimate; what is not supported has an empty value and a reason.
 func WriteCSV(w io.Writer, fits []Fit) error {
 	out := csv.NewWriter(w)
-	err := out.Write([]string{"gpu_name", "llm_name", "simulated", "part", "name", "value", "lo", "hi", "unit", "unsupported"})
+	err := out.Write([]string{"gpu_name", "boards", "llm_name", "simulated", "part", "name", "value", "lo", "hi", "unit", "unsupported"})
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 	for i := range fits {
 		f := &fits[i]
 		for _, l := range f.lines() {
-			row := []string{f.GPU, f.LLM, strconv.FormatBool(f.Simulated), l.part, l.name, "", "", "", l.Unit, l.Why}
+			row := []string{f.GPU, strconv.Itoa(f.Boards), f.LLM, strconv.FormatBool(f.Simulated), l.part, l.name, "", "", "", l.Unit, l.Why}
 			if l.Why == "" {
-				row[5], row[6], row[7] = number(l.Value), number(l.Lo), number(l.Hi)
+				row[6], row[7], row[8] = number(l.Value), number(l.Lo), number(l.Hi)
 			}
 			err = errors.Join(err, out.Write(row))
 		}

@@ -16,6 +16,7 @@ var ErrNoneChosen = errors.New("nothing chosen")
 // Board is one board in one run.
 type Board struct {
 	RunID       string   `json:"run_id"`
+	Boards      int      `json:"boards"` // of the run
 	UUID        string   `json:"gpu_uuid"`
 	Name        string   `json:"gpu_name"`
 	LLM         string   `json:"llm_name"`
@@ -35,6 +36,26 @@ func ShortName(gpu string) string {
 	return schema.Slug(gpu)
 }
 
+// Served is what so many boards together are called: 2 × NVIDIA A10. Names of several kinds are joined by + already.
+func Served(gpu string, boards int) string {
+	kinds := strings.Count(gpu, "+") + 1
+	switch gpu = Printable(gpu); {
+	case boards <= kinds:
+		return gpu
+	case kinds > 1:
+		return fmt.Sprintf("%s (%d boards)", gpu, boards)
+	}
+	return fmt.Sprintf("%d × %s", boards, gpu)
+}
+
+// ServedSlug is the same, fit for a file name: A10, 2x-A10.
+func ServedSlug(gpu string, boards int) string {
+	if boards <= strings.Count(gpu, "+")+1 {
+		return ShortName(gpu)
+	}
+	return fmt.Sprintf("%dx-%s", boards, ShortName(gpu))
+}
+
 // Choice narrows a dataset down; what is empty narrows nothing.
 type Choice struct {
 	Runs []string // run_id, each of which must be there
@@ -51,7 +72,7 @@ func (c Choice) takes(b Board) bool {
 // Boards lists the boards of the runs chosen, in the order in which these began. None is ErrNoneChosen.
 func (d *Dataset) Boards(ctx context.Context, c Choice) ([]Board, error) {
 	var all []Board
-	err := d.Select(ctx, &all, `SELECT run_id, gpu_uuid, gpu_name, llm_name, coalesce(simulated, false) AS simulated, cores, max_sm_clock_mhz,
+	err := d.Select(ctx, &all, `SELECT run_id, count(*) OVER (PARTITION BY run_id) AS boards, gpu_uuid, gpu_name, llm_name, coalesce(simulated, false) AS simulated, cores, max_sm_clock_mhz,
 		memory_bytes, idle_power_w, coalesce(sensor_gain_error, 0) AS sensor_gain_error FROM runs ORDER BY start_timestamp, run_id, gpu_uuid`)
 	if err != nil {
 		return nil, fmt.Errorf("listing the runs: %w", err)

@@ -88,6 +88,7 @@ func (b *builder) readRuns(ctx context.Context) error {
 			}
 		}
 		r.Label = b.boardLabel(r.UUID)
+		r.Served = query.Served(r.Served, r.ServingBoards)
 		r.Serving = b.serving(r.Served, r.LLM)
 	}
 	return nil
@@ -140,7 +141,7 @@ func (b *builder) sumUp(ctx context.Context) (err error) {
 		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.GPU == l.GPU && r.LLM == l.LLM })
 	})
 	b.Summary.Sizes = slices.DeleteFunc(b.Summary.Sizes, func(l analysis.SizeLine) bool {
-		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.Served == l.GPU && r.LLM == l.LLM })
+		return !slices.ContainsFunc(b.Runs, func(r Run) bool { return r.Served == query.Served(l.GPU, l.Boards) && r.LLM == l.LLM })
 	})
 	return nil
 }
@@ -190,7 +191,7 @@ func (b *builder) readSizes(ctx context.Context) error {
 		return slices.IndexFunc(b.Servings, func(s Serving) bool { return s.Label == gpu && s.LLM == llm })
 	}
 	for _, s := range all {
-		if s.Serving = serving(s.GPU, s.LLM); s.Serving >= 0 {
+		if s.Serving = serving(query.Served(s.GPU, s.Boards), s.LLM); s.Serving >= 0 {
 			b.Sizes = append(b.Sizes, s)
 		}
 	}
@@ -198,7 +199,7 @@ func (b *builder) readSizes(ctx context.Context) error {
 		for stage, e := range map[schema.Stage]*analysis.StageEnergy{schema.StagePrefill: l.Prefill, schema.StageDecode: l.Decode} {
 			if e != nil {
 				b.Energies = append(b.Energies, Energy{
-					Serving: serving(l.GPU, l.LLM), Workload: string(l.Workload), Target: l.Size, Stage: string(stage),
+					Serving: serving(query.Served(l.GPU, l.Boards), l.LLM), Workload: string(l.Workload), Target: l.Size, Stage: string(stage),
 					Requests: e.Requests, Resolved: e.Alone, Seen: oftenAlone(e), J: e.J, Half: e.PlusOr, InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
 				})
 			}

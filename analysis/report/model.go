@@ -54,7 +54,8 @@ type Run struct {
 	LLM             string   `json:"llm_name"`
 	Simulated       bool     `json:"simulated"`
 	Status          string   `json:"status"`
-	Served          string   `json:"served"`  // names of its boards, as requests have them
+	Served          string   `json:"served"` // its boards, as a serving is labelled
+	ServingBoards   int      `json:"serving_boards"`
 	Serving         int      `json:"serving"` // index into Servings
 	Label           string   `json:"label"`   // of the board
 	Server          string   `json:"server"`
@@ -141,6 +142,7 @@ type Power struct {
 // Size is the latencies of one workload and size.
 type Size struct {
 	GPU          string   `json:"gpu_name"`
+	Boards       int      `json:"boards"`
 	LLM          string   `json:"llm_name"`
 	Serving      int      `json:"serving"`
 	Workload     string   `json:"workload"`

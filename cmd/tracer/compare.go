@@ -49,6 +49,9 @@ func (c *compareCommand) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
+	if c.Other == "" && (c.A == "") != (c.B == "") {
+		return usage("of one dataset, one side would be part of the other: give both --a and --b, such as --a gpu=A10 --b gpu=H100, or a second DIR")
+	}
 	measuredA, err := t.measure(a)
 	if err != nil {
 		return err

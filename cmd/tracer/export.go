@@ -37,6 +37,9 @@ func (c *exportCommand) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
+	if err := outside(c.Output); err != nil {
+		return err
+	}
 	order := export.Order{Choice: c.choice(), Format: c.Format, AllColumns: c.AllColumns, Samples: c.Samples, Hardware: given}
 	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) (err error) {
 		folder, err := export.Create(c.Output, c.Force)

@@ -29,6 +29,9 @@ func (c *plotCommand) Run(t *terminal) error {
 	if c.From > c.To || c.From == c.To && c.From != 0 {
 		return usage("--from %v --to %v: a timeline ends after it begins", c.From, c.To)
 	}
+	if err := outside(c.Output); err != nil {
+		return err
+	}
 	return c.build(t, func(m *report.Model) error {
 		window := paper.Window{From: c.From, To: c.To}
 		if all := paper.Extent(m.Timelines...); window != (paper.Window{}) && !window.Overlaps(all) {

@@ -37,6 +37,9 @@ measured. Each figure can be saved as SVG and CSV.
 
 // Run writes the page.
 func (c *reportCommand) Run(t *terminal) error {
+	if err := outside(c.Output); err != nil {
+		return err
+	}
 	return c.build(t, func(m *report.Model) error {
 		f, err := os.Create(c.Output)
 		if err != nil {

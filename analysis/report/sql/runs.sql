@@ -2,6 +2,7 @@
 SELECT
     r.run_id, r.host, r.gpu_uuid, r.gpu_index, r.gpu_name, r.llm_name, r.simulated, r.status,
     (SELECT string_agg(DISTINCT same.gpu_name, '+' ORDER BY same.gpu_name) FROM runs AS same WHERE same.run_id = r.run_id AND same.host = r.host) AS served,
+    (SELECT count(*) FROM runs AS same WHERE same.run_id = r.run_id AND same.host = r.host) AS serving_boards,
     r.server, r.engine_version, r.concurrency, r.driver_version, r.cuda_version, r.cpu, r.kernel, r.tracer_version,
     strftime(r.start_timestamp AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M') AS started,
     (r.end_monotonic_ns - r.start_monotonic_ns) / 1e9 AS duration_s,

@@ -5,7 +5,7 @@ WITH usable AS (
     FROM requests
     WHERE NOT warmup
 )
-SELECT gpu_name, llm_name, workload, target_tokens, count(*) AS requests, count(*) FILTER (valid) AS valid,
+SELECT gpu_name, len(gpu_uuids) AS boards, llm_name, workload, target_tokens, count(*) AS requests, count(*) FILTER (valid) AS valid,
     count(*) FILTER (counted) AS counted,
     median(input_tokens) FILTER (counted) AS input_tokens,
     median(output_tokens) FILTER (counted) AS output_tokens,
@@ -16,4 +16,4 @@ SELECT gpu_name, llm_name, workload, target_tokens, count(*) AS requests, count(
     median(tpot_s) FILTER (counted) AS tpot_s,
     quantile_disc(tpot_s, 0.95) FILTER (counted) AS tpot_hi_s
 FROM usable
-GROUP BY ALL ORDER BY gpu_name, llm_name, workload DESC, target_tokens
+GROUP BY ALL ORDER BY gpu_name, boards, llm_name, workload DESC, target_tokens
