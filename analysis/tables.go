@@ -26,6 +26,7 @@ func (s *Summary) Print(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w, "\nupdates: new values of the power sensor; W of a stage with few of them says more about what came before it, J does not")
+	fmt.Fprintln(w, "TTFT, TPOT, tokens: medians over the requests with nothing against them but overlap; TPOT and decode J over those with a second token")
 	s.printEnergies(w)
 	fmt.Fprintf(w, "requests: %d valid, %d not valid; %d to warm up\n", s.Counts.Valid, s.Counts.Invalid, s.Counts.Warmup)
 	for _, reason := range slices.Sorted(maps.Keys(s.Counts.Reasons)) {
@@ -133,6 +134,7 @@ func (s *Summary) label(g group) string {
 func (s *Summary) printEnergies(w io.Writer) {
 	if slices.ContainsFunc(s.Sizes, func(l SizeLine) bool { return l.Prefill != nil || l.Decode != nil }) {
 		fmt.Fprintln(w, "J: mean energy of one request's stage, all boards, ± 95 %; * the sensor never saw that stage alone: known from its repetitions together")
+		fmt.Fprintln(w, "±: what the sensors leave open for exactly these requests, not the scatter between requests, which tracer compare has")
 	}
 	if len(s.Boards) > manyBoards {
 		s.printAccounts(w)

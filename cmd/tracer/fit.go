@@ -19,17 +19,27 @@ func (c chosen) choice() query.Choice { return query.Choice{Runs: c.Runs, GPU: c
 
 // hardware are the flags that say what Kavier's formulas are about.
 type hardware struct {
-	Params        float64 `placeholder:"N" help:"Parameters of the model that a token touches, such as 8e9 (default: the catalog's)."`
-	BytesPerParam float64 `name:"bytes-per-param" placeholder:"N" help:"Bytes of a parameter: 2 for bf16 (default: 2)."`
-	TFLOPS        float64 `name:"tflops" placeholder:"N" help:"The board's dense TFLOPS at that precision (default: the catalog's)."`
-	Bandwidth     float64 `placeholder:"GB/S" help:"The board's memory bandwidth, in 10⁹ bytes a second (default: the catalog's)."`
+	Params        *float64 `placeholder:"N" help:"Parameters of the model that a token touches, such as 8e9 (default: the catalog's)."`
+	BytesPerParam *float64 `name:"bytes-per-param" placeholder:"N" help:"Bytes of a parameter: 2 for bf16 (default: 2)."`
+	TFLOPS        *float64 `name:"tflops" placeholder:"N" help:"The board's dense TFLOPS at that precision (default: the catalog's)."`
+	Bandwidth     *float64 `placeholder:"GB/S" help:"The board's memory bandwidth, in 10⁹ bytes a second (default: the catalog's)."`
 }
 
 func (h hardware) given() (fit.Hardware, error) {
-	if h.Params < 0 || h.BytesPerParam < 0 || h.TFLOPS < 0 || h.Bandwidth < 0 {
-		return fit.Hardware{}, usage("--params, --bytes-per-param, --tflops and --bandwidth are not negative")
+	var given fit.Hardware
+	for _, f := range []struct {
+		name string
+		from *float64
+		to   *float64
+	}{{"--params", h.Params, &given.Params}, {"--bytes-per-param", h.BytesPerParam, &given.BytesPerParam}, {"--tflops", h.TFLOPS, &given.TFLOPS}, {"--bandwidth", h.Bandwidth, &given.BandwidthGBs}} {
+		if f.from == nil {
+			continue
+		}
+		if *f.to = *f.from; !(*f.from > 0) {
+			return given, usage("%s %g: give a number above 0, or leave it out for the catalog's", f.name, *f.from)
+		}
 	}
-	return fit.Hardware{Params: h.Params, BytesPerParam: h.BytesPerParam, TFLOPS: h.TFLOPS, BandwidthGBs: h.Bandwidth}, nil
+	return given, nil
 }
 
 type fitCommand struct {

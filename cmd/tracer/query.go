@@ -27,7 +27,9 @@ partition keys gpu, llm and stage as columns.
 
   tracer query datasets "SELECT stage, count(*) AS rows, avg(power_instant_w) AS mean_w FROM samples GROUP BY stage"
   tracer query datasets "DESCRIBE requests"
-  tracer query datasets --file question.sql --csv >answer.csv`
+  tracer query datasets --file question.sql --csv >answer.csv
+  tracer query datasets -- "-- SQL that begins with a comment goes behind --, or into --file or -
+  SELECT count(*) FROM requests"`
 }
 
 // Run answers one query.
