@@ -136,7 +136,7 @@ func stacked(m *report.Model, serving int, kind string, row float64) []plot.Plot
 			parts[f.Stage] = f
 		}
 	}
-	total := parts["prefill"].J + parts["decode"].J
+	total := parts["prefill"].OfAllJ + parts["decode"].OfAllJ
 	if total <= 0 {
 		return nil
 	}
@@ -146,14 +146,14 @@ func stacked(m *report.Model, serving int, kind string, row float64) []plot.Plot
 	for _, stage := range []string{"prefill", "decode"} {
 		f := parts[stage]
 		share := map[string]float64{"prefill": 1, "decode": 0.4}[stage]
-		bar := rectangle(x, x+100*f.J/total, row-0.38, row+0.38, pale(colour, share))
+		bar := rectangle(x, x+100*f.OfAllJ/total, row-0.38, row+0.38, pale(colour, share))
 		if !f.Seen {
 			bar.Color = pale(colour, 0.5*share)
 			bar.LineStyle = lineStyle(colour, 0.6)
 			bar.Dashes = []vg.Length{2, 1.5}
 		}
 		drawn = append(drawn, bar)
-		x += 100 * f.J / total
+		x += 100 * f.OfAllJ / total
 	}
 	return append(drawn, texts(small-0.5, draw.XLeft, plotter.XYLabels{XYs: plotter.XYs{{X: 103, Y: row}}, Labels: []string{joules(total)}}))
 }

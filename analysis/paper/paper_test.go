@@ -29,7 +29,7 @@ func measured() *report.Model {
 		for _, size := range []float64{10, 100, 1000} {
 			m.Sizes = append(m.Sizes, report.Size{Serving: i, Workload: "prefill", InputTokens: &size, TTFTLo: new(0.01), TTFT: new(0.02), TTFTHi: new(0.03)})
 			for _, stage := range []string{"prefill", "decode"} {
-				m.Energies = append(m.Energies, report.Energy{Serving: i, Workload: stage, Target: int32(size), Stage: stage, Seen: i == 0, J: size, Half: size / 2, InputTokens: &size, OutputTokens: &size})
+				m.Energies = append(m.Energies, report.Energy{Serving: i, Workload: stage, Target: int32(size), Stage: stage, Seen: i == 0, J: size, OfAllJ: size, Half: size / 2, InputTokens: &size, OutputTokens: &size})
 			}
 		}
 		for _, workload := range []string{"prefill", "decode"} {

@@ -196,11 +196,17 @@ func (b *builder) readSizes(ctx context.Context) error {
 		}
 	}
 	for _, l := range b.Summary.Sizes {
-		for stage, e := range map[schema.Stage]*analysis.StageEnergy{schema.StagePrefill: l.Prefill, schema.StageDecode: l.Decode} {
+		stages, most := map[schema.Stage]*analysis.StageEnergy{schema.StagePrefill: l.Prefill, schema.StageDecode: l.Decode}, 0
+		for _, e := range stages {
+			if e != nil {
+				most = max(most, e.Requests)
+			}
+		}
+		for stage, e := range stages {
 			if e != nil {
 				b.Energies = append(b.Energies, Energy{
 					Serving: serving(query.Served(l.GPU, l.Boards), l.LLM), Workload: string(l.Workload), Target: l.Size, Stage: string(stage),
-					Requests: e.Requests, Resolved: e.Alone, Seen: oftenAlone(e), J: e.J, Half: e.PlusOr, InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
+					Requests: e.Requests, Resolved: e.Alone, Seen: oftenAlone(e), J: e.J, Half: e.PlusOr, OfAllJ: e.J * float64(e.Requests) / float64(most), InputTokens: l.InputTokens, OutputTokens: l.OutputTokens,
 				})
 			}
 		}

@@ -171,6 +171,7 @@ type Energy struct {
 	Seen         bool     `json:"seen"`     // these are half of them or more
 	J            float64  `json:"energy_j"`
 	Half         float64  `json:"energy_j_half_interval"`
+	OfAllJ       float64  `json:"energy_j_of_all"` // mean over all requests of the kind: one whose answer is one token has no decode
 	InputTokens  *float64 `json:"input_tokens"`
 	OutputTokens *float64 `json:"output_tokens"`
 }

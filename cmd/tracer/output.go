@@ -23,10 +23,10 @@ func resolved(path string) string {
 	if err != nil {
 		return path
 	}
-	real, err := filepath.EvalSymlinks(path)
+	whole, err := filepath.EvalSymlinks(path)
 	switch {
 	case err == nil:
-		return real
+		return whole
 	case path == filepath.Dir(path):
 		return path
 	}

@@ -10,12 +10,12 @@ function split(width) {
   for (const serving of shown) {
     for (const of of kinds) {
       const parts = model.energies.filter((f) => servingOf(f) === serving && kind(f) === of);
-      const total = d3.sum(parts, (f) => f.energy_j);
+      const total = d3.sum(parts, (f) => f.energy_j_of_all); // a one-token answer has no decode
       let x = 0;
       for (const stage of ["prefill", "decode"]) {
         const f = parts.find((p) => p.stage === stage);
         if (!f) continue;
-        const share = (100 * f.energy_j) / total;
+        const share = (100 * f.energy_j_of_all) / total;
         bars.push({ serving: name(serving), ink: colour(serving), kind: of, stage, x1: x, x2: x + share, f, total, seen: f.seen });
         x += share;
       }
