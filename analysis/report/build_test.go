@@ -98,3 +98,35 @@ func TestColumnsKeepAbsenceAndOrder(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// What the stages of a kind of request add up to is what its requests took, those without a decode included.
+func TestTheSplitAddsUpToWhatRequestsTook(t *testing.T) {
+	m, err := build(t, Filter{GPU: "sim-A10"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := query.Open(t.Context(), sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var took []struct {
+		Workload string  `json:"workload"`
+		Target   int32   `json:"target_tokens"`
+		J        float64 `json:"energy_j"`
+	}
+	if err := d.Select(t.Context(), &took, "SELECT workload, target_tokens, avg(energy_j) AS energy_j FROM requests WHERE gpu_name = 'sim-A10' AND valid AND NOT warmup GROUP BY ALL"); err != nil || len(took) != 6 {
+		t.Fatalf("%d kinds, %v", len(took), err)
+	}
+	for _, want := range took {
+		var sum float64
+		for _, e := range m.Energies {
+			if e.Workload == want.Workload && e.Target == want.Target {
+				sum += e.OfAllJ
+			}
+		}
+		if math.Abs(sum/want.J-1) > 0.01 {
+			t.Errorf("%s %d: the stages add up to %.2f J, requests took %.2f", want.Workload, want.Target, sum, want.J)
+		}
+	}
+}
