@@ -56,7 +56,7 @@ type Run struct {
 	Interrupted int32
 	Invalid     int32
 
-	JournalCut     Opt[int64]    // bytes that the end of a broken journal was too damaged to give; absent where none broke
+	JournalCut     Opt[int64]    // bytes that a broken journal was too damaged to give; absent where none broke
 	JournalSyncMax time.Duration // the longest fsync of the journal
 	RingPeak       Opt[float64]  // most of the readings' ring that was ever full, 0 to 1
 }
@@ -175,7 +175,7 @@ var Runs = Table[RunBoard]{
 		wholeSampled("readings_dropped", "", "taken, and lost to a full ring; NULL, as all that the sampler tells at its end, in a recovered run", func(r *RunBoard) int64 { return r.Dropped }),
 		wholeSampled("ticks_missed", "", "slots of the plan in which no reading was taken", func(r *RunBoard) int64 { return r.MissedTicks }),
 		whole("readings_without_power", "", "in which instant power was asked for and failed, or is not supported: NULL there; a value of 0 W, which no working board draws, is a failure too", func(r *RunBoard) int64 { return r.PowerAbsent }),
-		listOf("gaps", "stretches without rows of this board, though the plan asked for them: from_monotonic_ns=… to_monotonic_ns=… (its last reading before and first after) why=lost, reset, hang, reopened, suspend (with slept_s=…, which monotonic_ns does not count), stalled (the sampler did not get to it for over 1 s), dropped, or, in a recovered run, unlabelled (readings_unlabelled: from the opening of the oldest request that never ended to the last reading) or unknown (its readings alone tell of it)", func(r *RunBoard) []Gap { return r.Gaps }),
+		listOf("gaps", "stretches without rows of this board, though the plan asked for them: from_monotonic_ns=… to_monotonic_ns=… (its last reading before and first after) why=lost, reset, hang, reopened, suspend (with slept_s=…, which monotonic_ns does not count), stalled (the sampler did not get to it for over 1 s), dropped, or, in a recovered run, unlabelled (readings_unlabelled: from the opening of the oldest request that never ended to the last reading), damaged (the journal is, so that what was read and asked there is lost) or unknown (its readings alone tell of it)", func(r *RunBoard) []Gap { return r.Gaps }),
 		listOf("clock_steps", "steps of the wall clock by more than 10 ms: from_monotonic_ns=… to_monotonic_ns=… (the looks at the clock before and after) step_s=…; timestamps of rows do not follow it", func(r *RunBoard) []ClockStep { return r.ClockSteps }),
 		lengthSampled("lateness_p50_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP50 }),
 		lengthSampled("lateness_p99_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP99 }),
@@ -197,8 +197,8 @@ var Runs = Table[RunBoard]{
 		whole("requests_succeeded", "", "complete answers", func(r *RunBoard) int64 { return int64(r.Run.Succeeded) }),
 		whole("requests_failed", "", "errors", func(r *RunBoard) int64 { return int64(r.Run.Failed) }),
 		whole("requests_interrupted", "", "in flight when the run was stopped", func(r *RunBoard) int64 { return int64(r.Run.Interrupted) }),
-		whole("readings_unlabelled", "", "journalled and not published: taken while a request was in flight that never ended, so that nobody knows their stage", func(r *RunBoard) int64 { return r.Unlabelled }),
-		{Name: "journal_cut_bytes", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "bytes", Doc: "at the end of a recovered run's journal, too torn to be read; NULL where the run did not break off", bind: optional(func(r *RunBoard) Opt[int64] { return r.Run.JournalCut })},
+		whole("readings_unlabelled", "", "journalled and not published: taken while a request was in flight of which no end is known, so that nobody knows their stage; or lost with damage of the journal, where that had its end", func(r *RunBoard) int64 { return r.Unlabelled }),
+		{Name: "journal_cut_bytes", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "bytes", Doc: "of a recovered run's journal, torn at its end or damaged, that could not be read; NULL where the run did not break off", bind: optional(func(r *RunBoard) Opt[int64] { return r.Run.JournalCut })},
 		optLength("journal_sync_max_s", "the longest fsync of the journal; NULL where none is known", func(r *RunBoard) time.Duration { return r.Run.JournalSyncMax }),
 		{Name: "ring_peak_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "most of the readings' ring that was ever full: at 1 readings were dropped", bind: optional(func(r *RunBoard) Opt[float64] { return r.Run.RingPeak })},
 		whole("requests_invalid", "", "with a reason code, whatever their outcome", func(r *RunBoard) int64 { return int64(r.Run.Invalid) }),

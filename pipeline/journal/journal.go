@@ -138,6 +138,15 @@ type Journal struct {
 
 	frame    []byte // scratch
 	encoding *encoder
+	damaged  map[int64]int64 // what a replay found so and went past: to where, by where it begins
+}
+
+// passed notes damage for those who follow the replay.
+func (j *Journal) passed(from, to int64) {
+	if j.damaged == nil {
+		j.damaged = map[int64]int64{}
+	}
+	j.damaged[from] = to
 }
 
 // Create begins the journal of a run: it appears under its name with the header in it, or not at all. It is ErrExists
@@ -178,8 +187,10 @@ func begin(f *os.File, path string, h *Header, mem memory.Allocator) (*Journal, 
 	if _, err := f.WriteAt([]byte(magic), 0); err != nil {
 		return nil, fmt.Errorf("writing the journal: %w", err)
 	}
-	j.size, j.Header = int64(len(magic)), h
-	if err := j.appendJSON(kindHeader, h); err != nil {
+	named := *h
+	named.Columns = columnsSum
+	j.size, j.Header = int64(len(magic)), &named
+	if err := j.appendJSON(kindHeader, j.Header); err != nil {
 		return nil, err
 	}
 	return j, j.Sync()

@@ -19,6 +19,8 @@ type Header struct {
 	Sampling []schema.Sampling `json:"sampling"` // per board: what was planned
 	Workers  int               `json:"workers"`
 	Job      *store.Job        `json:"job,omitempty"`
+	// Columns are the readings' own: who has the same can read a batch without the first, which alone tells them.
+	Columns uint32 `json:"columns,omitempty"`
 }
 
 // mostWorkers bounds what a damaged header can ask for.
@@ -73,7 +75,11 @@ func (j *Journal) Replay() (*Replay, error) {
 // At is where the replay has come to.
 func (r *Replay) At() int64 { return r.at }
 
-// Next gives the next frame: io.EOF after the last, a *DamageError where the rest cannot be read.
+// Ahead is another replay, from where this one has come to.
+func (r *Replay) Ahead() *Replay { return &Replay{position{j: r.j, at: r.at}} }
+
+// Next gives the next frame: io.EOF after the last, a *DamageError where something cannot be read. After damage inside it
+// can be called again, and goes on behind it.
 func (r *Replay) Next() (Event, error) {
 	at := r.at
 	k, err := r.read()
@@ -83,7 +89,12 @@ func (r *Replay) Next() (Event, error) {
 	}
 	if errors.Is(err, errTorn) {
 		r.at = at
-		return Event{}, r.j.damage(at)
+		err := r.j.damage(at)
+		if d, ok := errors.AsType[*DamageError](err); ok && d.Inside {
+			r.at += d.Bytes
+			r.j.passed(at, r.at)
+		}
+		return Event{}, err
 	}
 	return e, err
 }
