@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/llm-tracer/tracer/analysis/fit"
 	"github.com/llm-tracer/tracer/analysis/query"
@@ -11,11 +12,35 @@ import (
 // chosen are the flags that narrow a dataset down.
 type chosen struct {
 	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
-	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name: NVIDIA A10, or A10."`
-	LLM  string   `name:"llm" placeholder:"NAME" help:"Only this model."`
+	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name (NVIDIA A10, A10, or as in the dataset's folders, NVIDIA-A10) or UUID."`
+	LLM  string   `name:"llm" placeholder:"NAME" help:"Only this model: its name, or as in the dataset's folders."`
 }
 
 func (c chosen) choice() query.Choice { return query.Choice{Runs: c.Runs, GPU: c.GPU, LLM: c.LLM} }
+
+// refused says that nothing fits, and which flags asked for it.
+func (c chosen) refused(err error) error {
+	if !errors.Is(err, query.ErrNoneChosen) {
+		return err
+	}
+	var flags []string
+	for _, f := range [][2]string{{"run", strings.Join(c.Runs, ",")}, {"gpu", c.GPU}, {"llm", c.LLM}} {
+		if f[1] != "" {
+			flags = append(flags, "--"+f[0]+" "+query.Printable(f[1])+": ")
+		}
+	}
+	return usage("%s%w", strings.Join(flags, ""), err)
+}
+
+// withChosen opens what of a dataset the flags choose.
+func (t *terminal) withChosen(dir string, c chosen, f func(context.Context, *query.Dataset) error) error {
+	return t.withDataset(dir, func(ctx context.Context, d *query.Dataset) error {
+		if err := d.Choose(ctx, c.choice()); err != nil {
+			return c.refused(err)
+		}
+		return f(ctx, d)
+	})
+}
 
 // hardware are the flags that say what Kavier's formulas are about.
 type hardware struct {
@@ -68,10 +93,8 @@ func (c *fitCommand) Run(t *terminal) error {
 	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
 		fits, err := fit.Of(ctx, d, c.choice(), given)
 		switch {
-		case errors.Is(err, query.ErrNoneChosen):
-			return usage("%w", err)
 		case err != nil:
-			return err
+			return c.refused(err)
 		case c.JSON:
 			return t.json(fits)
 		case c.CSV:
