@@ -12,7 +12,7 @@ import (
 // chosen are the flags that narrow a dataset down.
 type chosen struct {
 	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
-	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name (NVIDIA A10, A10, or as in the dataset's folders, NVIDIA-A10) or UUID."`
+	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name (NVIDIA A10 or just A10; NVIDIA-A10, as in the folders, too) or UUID."`
 	LLM  string   `name:"llm" placeholder:"NAME" help:"Only this model: its name, or as in the dataset's folders."`
 }
 
