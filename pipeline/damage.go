@@ -99,6 +99,7 @@ func (p *Pipeline) survey(ahead *journal.Replay) (survey, error) {
 			if !heard {
 				s.next[e.Worker] = e
 			}
+		case e.FirstTokenNS != 0:
 		default:
 			s.toNS = min(s.toNS, max(e.Look.NS, e.Look.Clock.MonotonicNS))
 		}

@@ -148,6 +148,7 @@ func (p *Pipeline) follow(events *journal.Replay, end *ending) error {
 			e.Opening.StartNS = e.OpenNS
 			end.inFlight[e.Worker] = e.Opening
 		}
+	case e.FirstTokenNS != 0: // for who watches
 	case e.End != nil:
 		*p.Run, end.sampling = e.End.Run, e.End.Sampling
 	default:

@@ -21,16 +21,17 @@ const (
 type kind byte
 
 const (
-	kindHeader   kind = 'H'
-	kindReadings kind = 'R'
-	kindOpened   kind = 'O'
-	kindClosed   kind = 'C'
-	kindEnd      kind = 'E'
+	kindHeader    kind = 'H'
+	kindReadings  kind = 'R'
+	kindOpened    kind = 'O'
+	kindAnswering kind = 'A'
+	kindClosed    kind = 'C'
+	kindEnd       kind = 'E'
 )
 
 func (k kind) known() bool {
 	switch k {
-	case kindHeader, kindReadings, kindOpened, kindClosed, kindEnd:
+	case kindHeader, kindReadings, kindOpened, kindAnswering, kindClosed, kindEnd:
 		return true
 	}
 	return false

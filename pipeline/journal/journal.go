@@ -274,6 +274,11 @@ func (j *Journal) Opened(worker int, openNS int64, s *schema.Span) error {
 	return j.appendJSON(kindOpened, opened{worker, openNS, kept(s)})
 }
 
+// Answering appends that a worker's request has its first token: for who follows the run, since its span says so, too.
+func (j *Journal) Answering(worker int, firstTokenNS int64) error {
+	return j.appendJSON(kindAnswering, answering{worker, firstTokenNS})
+}
+
 // Closed appends a worker's finished request.
 func (j *Journal) Closed(worker int, s *schema.Span) error {
 	return j.appendJSON(kindClosed, closed{worker, kept(s)})

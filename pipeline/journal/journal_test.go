@@ -97,14 +97,14 @@ func filled(t *testing.T) (j *Journal, want []Event) {
 	kept.ErrorMessage, prompt.Text, kept.Prompt = "", "", &prompt
 	run := schema.Run{ID: "one", Status: schema.StatusComplete, RingPeak: schema.Some(0.25)}
 	for _, err := range []error{
-		j.Opened(1, 4, span), j.Readings(look, []schema.Reading{{Board: 1, StartNS: 3, EndNS: 4}}), j.Closed(1, span),
+		j.Opened(1, 4, span), j.Answering(1, 6), j.Readings(look, []schema.Reading{{Board: 1, StartNS: 3, EndNS: 4}}), j.Closed(1, span),
 		j.End(&run, []schema.Sampling{{Readings: 3}, {}}),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	return j, []Event{{Worker: 1, OpenNS: 4, Opening: &kept}, {Look: look}, {Worker: 1, Span: &kept}, {End: &End{run, []schema.Sampling{{Readings: 3}, {}}}}}
+	return j, []Event{{Worker: 1, OpenNS: 4, Opening: &kept}, {Worker: 1, FirstTokenNS: 6}, {Look: look}, {Worker: 1, Span: &kept}, {End: &End{run, []schema.Sampling{{Readings: 3}, {}}}}}
 }
 
 func replayed(t require, j *Journal) (all []Event, end error) {

@@ -38,6 +38,11 @@ type opened struct {
 	Span   *schema.Span `json:"span,omitempty"`
 }
 
+type answering struct {
+	Worker       int   `json:"worker"`
+	FirstTokenNS int64 `json:"first_token_ns"`
+}
+
 type closed struct {
 	Worker int          `json:"worker"`
 	Span   *schema.Span `json:"span"`
@@ -50,14 +55,16 @@ type End struct {
 }
 
 // Event is one frame of a replay. Exactly one of Span and End is set, or neither: then it is an opening where OpenNS is
-// set, and a batch of readings where it is not.
+// set, a first token where FirstTokenNS is, and a batch of readings otherwise.
 type Event struct {
 	Worker  int
 	OpenNS  int64
 	Opening *schema.Span // of an opening, as far as it was told
-	Span    *schema.Span
-	End     *End
-	Look    Look // of readings
+	// FirstTokenNS is when the answer to the worker's request began.
+	FirstTokenNS int64
+	Span         *schema.Span
+	End          *End
+	Look         Look // of readings
 }
 
 // Replay reads a journal's frames in order. The readings themselves are left to Rows.
@@ -109,6 +116,13 @@ func (r *Replay) event(k kind) (e Event, err error) {
 		err = json.Unmarshal(r.payload, &o)
 		e.Worker, e.OpenNS, e.Opening = o.Worker, o.OpenNS, o.Span
 		if err == nil && o.Span != nil && o.Span.Prompt == nil {
+			err = errTorn
+		}
+	case kindAnswering:
+		var a answering
+		err = json.Unmarshal(r.payload, &a)
+		e.Worker, e.FirstTokenNS = a.Worker, a.FirstTokenNS
+		if err == nil && a.FirstTokenNS <= 0 {
 			err = errTorn
 		}
 	case kindClosed:
