@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -196,14 +197,14 @@ func (c *target) period() (time.Duration, error) {
 // checkNumbers looks at everything that can be judged without boards and server.
 func (c *collect) checkNumbers() error {
 	if err := within(
-		bound{"--repeat", c.Repeat, 1, maxRepeat},
-		bound{"--concurrency", c.Concurrency, 1, 1024},
-		bound{"--warmup", c.Warmup, 0, 1000},
-		bound{"--pause", int(c.Pause / time.Second), 0, 3600},
-		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000},
-		bound{"--idle", int(c.Idle / time.Second), 0, 86_400},
-		bound{"--silence", int(c.Silence / time.Second), 1, 86_400},
-		bound{"--patience", int(c.Patience / time.Second), 1, 86_400},
+		bound{"--repeat", c.Repeat, 1, maxRepeat, ""},
+		bound{"--concurrency", c.Concurrency, 1, 1024, ""},
+		bound{"--warmup", c.Warmup, 0, 1000, ""},
+		seconds("--pause", c.Pause, 0, 3600),
+		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000, ""},
+		seconds("--idle", c.Idle, 0, 86_400),
+		seconds("--silence", c.Silence, 1, 86_400),
+		seconds("--patience", c.Patience, 1, 86_400),
 	); err != nil {
 		return err
 	}
@@ -228,12 +229,18 @@ func (c *collect) checkNumbers() error {
 type bound struct {
 	flag               string
 	value, least, most int
+	unit               string
+}
+
+// seconds is the range of a length of time.
+func seconds(flag string, d time.Duration, least, most int) bound {
+	return bound{flag, int(math.Floor(d.Seconds())), least, most, " s"}
 }
 
 func within(bounds ...bound) error {
 	for _, b := range bounds {
 		if b.value < b.least || b.value > b.most {
-			return usage("%s must be between %d and %d", b.flag, b.least, b.most)
+			return usage("%s must be between %d and %d%s", b.flag, b.least, b.most, b.unit)
 		}
 	}
 	return nil

@@ -166,6 +166,9 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 
 // unserved is a server that cannot be used; flag names it.
 func unserved(err error, flag string) error {
+	if errors.Is(err, nebula.ErrEndpoint) {
+		return usage("%s: %w", flag, err)
+	}
 	if errors.Is(err, nebula.ErrUnreachable) {
 		err = fmt.Errorf("%w\nStart the server, or name another with %s", err, flag)
 	}
@@ -273,6 +276,9 @@ func (t *trace) open() (err error) {
 
 // unwritable is a folder that cannot take a dataset.
 func unwritable(dir string, err error) error {
+	if errors.Is(err, store.ErrNoDataset) {
+		return usage("--out: %w", err)
+	}
 	mend := "choose a folder that you may write to"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		mend = fmt.Sprintf("make room: a run sets %d MiB aside before it begins, and its readings come on top", store.Reserved>>20)

@@ -46,7 +46,7 @@ func Path(root, name string) string { return filepath.Join(root, "_tracer", "jou
 func Names(root string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(Path(root, "")))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listing journals: %w", err)
+		return nil, store.NoFolder(root, fmt.Errorf("listing journals: %w", err))
 	}
 	var names []string
 	for _, e := range entries {
