@@ -37,7 +37,7 @@ type target struct {
 	Patience      time.Duration `default:"5m" placeholder:"TIME" help:"Wait so long for a server that cannot be reached or is overloaded before the run is stopped (default: ${default})."`
 	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
 	RunID         string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
-	Rank          string        `default:"auto" placeholder:"RANK" help:"Which of several processes with one --run-id this is: a number, host, none, or auto: from SLURM_PROCID or JOB_COMPLETION_INDEX, else the host where another has that id (default: ${default})."`
+	Rank          string        `default:"auto" placeholder:"RANK" help:"Which of several processes with one --run-id this is: a number or name, host, none, or auto: from SLURM_PROCID or JOB_COMPLETION_INDEX, else the host where another has that id (default: ${default})."`
 	Seed          int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
 	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
 	DryRun        bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`

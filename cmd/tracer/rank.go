@@ -55,10 +55,7 @@ func (c *target) launched() (launch, error) {
 	case rankHost:
 		l.rank, l.from, err = ownHostRank()
 	default:
-		if !ranks.MatchString(c.Rank) {
-			return l, usage("--rank %s: give a number from 0 on, host, none, or auto", c.Rank)
-		}
-		l.rank, l.from = "r"+c.Rank, "--rank"
+		l.rank, l.from, err = givenRank(c.Rank)
 	}
 	if err != nil {
 		return l, err
@@ -68,6 +65,22 @@ func (c *target) launched() (launch, error) {
 	}
 	return l, nil
 }
+
+// givenRank is a number, or a name that is no other rank's.
+func givenRank(text string) (rank, from string, err error) {
+	switch {
+	case ranks.MatchString(text):
+		return "r" + text, "--rank", nil
+	case rankNames.MatchString(text) && !reserved.MatchString(text):
+		return text, "--rank", nil
+	}
+	return "", "", usage("--rank %s: give a number from 0 on, a name of letters, digits, '_' and '-', host, none, or auto", text)
+}
+
+var (
+	rankNames = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
+	reserved  = regexp.MustCompile(`^(r[0-9]+|a[0-9]+r[0-9]+|host-.*)$`)
+)
 
 // ranks are as schedulers count; leading zeros would make two names of one rank.
 var ranks = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})$`)
