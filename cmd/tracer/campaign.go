@@ -17,6 +17,7 @@ type campaignCommand struct {
 	File   string `arg:"" placeholder:"FILE.yaml" help:"What is to be measured."`
 	DryRun bool   `name:"dry-run" help:"Print the plan and what of it is done; run nothing, write nothing."`
 	Emit   string `default:"" enum:",slurm,k8s" placeholder:"WHERE" help:"Write the jobs for slurm or k8s (Kubernetes) instead of running them here, one file a board."`
+	Out    string `placeholder:"DIR" help:"Dataset to write into (default: the file's out, else datasets)."`
 	Output string `short:"o" default:"." placeholder:"DIR" help:"Folder for the jobs of --emit (default: ${default})."`
 	Board  string `placeholder:"NAME" help:"Only the runs on this board of the file."`
 	Block  int    `default:"-1" placeholder:"N" help:"Only the N-th of the board's blocks, from 0 on: a job's share."`
@@ -45,6 +46,9 @@ func (c *campaignCommand) Run(t *terminal, l *layers) error {
 	file, err := campaign.Read(c.File)
 	if err != nil {
 		return usage("%w", err)
+	}
+	if c.Out != "" {
+		file.Out = c.Out
 	}
 	if err := checkFlags(file, l); err != nil {
 		return err

@@ -255,4 +255,3 @@ func (r *campaigning) printPlan() error {
 	_, err := fmt.Fprintf(r.out, "%d runs into %s, %d left%s\n", table.total, r.file.Out, table.left(), table.eta())
 	return err
 }
-

@@ -46,7 +46,7 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the server has it
+	defer log.Close()                                                           //nolint:errcheck // the server has it
 	cmd := exec.Command(b.Model.Serve.Command[0], b.Model.Serve.Command[1:]...) //nolint:gosec // the user's own
 	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, serveEnv(b)
 	p, err := startProcess(cmd)

@@ -204,9 +204,9 @@ func (f *File) check() error {
 	case len(f.Models) == 0:
 		return f.at("$.models", "models: name at least one, with its endpoint")
 	case *f.CoolDown.AtMost < 0 || *f.CoolDown.AtMost > time.Hour:
-		return f.at("$['cool-down']", "cool-down: at-most: give a time up to 1h")
+		return f.at("$.'cool-down'", "cool-down: at-most: give a time up to 1h")
 	case f.CoolDown.Above < 0 || f.CoolDown.Watts < 0:
-		return f.at("$['cool-down']", "cool-down: above (°C) and watts cannot be negative")
+		return f.at("$.'cool-down'", "cool-down: above (°C) and watts cannot be negative")
 	}
 	for i, w := range f.Workloads {
 		if !slices.Contains(usualWorkloads, w) || slices.Contains(f.Workloads[:i], w) {
