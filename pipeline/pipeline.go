@@ -133,6 +133,19 @@ func Free(dir, id, host string) error {
 	return elsewhere(out, id)
 }
 
+// ElsewhereError is a store.ErrRunExists whose run is another host's.
+type ElsewhereError struct {
+	Host string
+	does string
+}
+
+func (e *ElsewhereError) Error() string {
+	return fmt.Sprintf("%v: host %s %s; choose another --run-id", store.ErrRunExists, e.Host, e.does)
+}
+
+// Unwrap is store.ErrRunExists.
+func (*ElsewhereError) Unwrap() error { return store.ErrRunExists }
+
 // elsewhere refuses a run id that another host has used in the dataset, since request ids begin with it, and one whose files
 // stand there without their manifest, as where the tables alone were copied.
 func elsewhere(out store.Run, id string) error {
@@ -142,7 +155,7 @@ func elsewhere(out store.Run, id string) error {
 	}
 	for name, m := range catalog.Runs {
 		if m.RunID == id && name != out.Name {
-			return fmt.Errorf("%w: host %s has measured it into this dataset; choose another --run-id", store.ErrRunExists, m.Host)
+			return &ElsewhereError{Host: m.Host, does: "has measured it into this dataset"}
 		}
 	}
 	journals, err := journal.Names(out.Root)
@@ -151,7 +164,7 @@ func elsewhere(out store.Run, id string) error {
 	}
 	for _, name := range journals {
 		if run := journal.Peek(out.Root, name).Run; run.ID == id && name != out.Name {
-			return fmt.Errorf("%w: host %s is writing it, or has broken off; choose another --run-id", store.ErrRunExists, run.Host)
+			return &ElsewhereError{Host: run.Host, does: "is writing it, or has broken off"}
 		}
 	}
 	if file := out.Stray(); file != "" {
@@ -350,7 +363,7 @@ func (p *Pipeline) publish(sampling []schema.Sampling, tracer string) (store.Man
 		return store.Manifest{}, err
 	}
 	m := store.Manifest{
-		RunID: p.Run.ID, Continues: p.Run.Continues, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status,
+		RunID: p.Run.ID, Continues: p.Run.Continues, LaunchID: p.Run.Launch, Rank: p.Run.Rank, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status,
 		CorpusID: p.Run.CorpusID, Files: p.finished, Job: p.Job,
 	}
 	return m, p.out.Publish(&m)

@@ -25,6 +25,8 @@ const (
 type Run struct {
 	ID            string
 	Continues     string // the run that this one goes on with; empty where it is none
+	Launch        string // --run-id as it was given, which the processes of one launch share
+	Rank          string // of the process among them; empty where it is on its own
 	Host          string
 	Command       string // without secrets
 	TracerVersion string
@@ -116,6 +118,8 @@ var Runs = Table[RunBoard]{
 		text("run_id", "the run", func(r *RunBoard) string { return r.Run.ID }),
 		text("host", "the machine that measured", func(r *RunBoard) string { return r.Run.Host }),
 		optText("continues", "the run that this one goes on with, by collect --resume; NULL where it is none", func(r *RunBoard) string { return r.Run.Continues }),
+		optText("launch_id", "--run-id as it was given: what a launcher calls all of its processes; their runs are called <launch_id>.<rank>; NULL where none was given", func(r *RunBoard) string { return r.Run.Launch }),
+		optText("rank", "of the process in its launch: r3 (SLURM_PROCID, JOB_COMPLETION_INDEX or --rank), a2r3 (of task 2 of a job array) or host-NAME; NULL where it is on its own", func(r *RunBoard) string { return r.Run.Rank }),
 		text("status", "complete, interrupted (stopped, and committed) or recovered (it broke off; its rows come from its journal)", func(r *RunBoard) string { return string(r.Run.Status) }),
 		{Name: "simulated", Type: typeBool, Doc: "the board or the server is simulated", bind: required(func(r *RunBoard) bool { return r.Run.Simulated })},
 		text("command", "the command line, without secrets", func(r *RunBoard) string { return r.Run.Command }),

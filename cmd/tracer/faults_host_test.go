@@ -65,6 +65,12 @@ type started struct {
 // kept, or goes to a screen.
 func start(t *testing.T, dir, run string, args []string, screen ...*os.File) *started {
 	t.Helper()
+	return startUntil(t, dir, run, 20_000, args, screen...) // two seconds or so
+}
+
+// startUntil runs tracer until the run's journal has so many bytes.
+func startUntil(t *testing.T, dir, run string, bytes int64, args []string, screen ...*os.File) *started {
+	t.Helper()
 	s := &started{exec.Command(args[0], args[1:]...), &strings.Builder{}}
 	s.Env, s.Stdout, s.Stderr = environ(), s.said, s.said
 	for _, f := range screen {
@@ -76,7 +82,7 @@ func start(t *testing.T, dir, run string, args []string, screen ...*os.File) *st
 	t.Cleanup(func() { _ = s.Process.Kill() })
 	grown := func() bool {
 		info, err := os.Stat(journal.Path(dir, store.RunName(run, hostname())))
-		return err == nil && info.Size() > 20_000 // two seconds or so
+		return err == nil && info.Size() > bytes
 	}
 	for deadline := time.Now().Add(time.Minute); !grown(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -54,6 +54,7 @@ var version = "dev"
 
 type commands struct {
 	Collect   collect          `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
+	Campaign  campaignCommand  `cmd:"" help:"Carry out a plan of many runs: boards, models, workloads, sizes, repetitions; or write it as jobs for Slurm or Kubernetes."`
 	Watch     watchCommand     `cmd:"" help:"Watch a run in progress, from another terminal."`
 	Recover   recoverCommand   `cmd:"" help:"Publish what the journals of runs hold that broke off: killed, out of power, out of disk."`
 	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
@@ -92,12 +93,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 	if err != nil {
 		return complain(stderr, err, exitUsage)
 	}
-	parser, err := kong.New(&c,
-		kong.Name("tracer"), kong.Description(description), kong.Writers(stdout, stderr), kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.Exit(func(code int) { exited = code }), kong.Resolvers(layers),
-		kong.Bind(t), kong.Bind(layers), kong.Vars{"model": catalog.DefaultModel, "servers": strings.Join(nebula.Names(), ", ")},
-	)
+	parser, err := newParser(&c, layers, t, func(code int) { exited = code })
 	if err != nil {
 		return complain(stderr, err, exitFailure)
 	}
@@ -116,6 +112,16 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		return complain(stderr, err, exitCode(err))
 	}
 	return exitOK
+}
+
+// newParser reads command lines into c, with the layers under them.
+func newParser(c *commands, l *layers, t *terminal, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("tracer"), kong.Description(description), kong.Writers(t.out, t.err), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.Exit(exit), kong.Resolvers(l),
+		kong.Bind(t), kong.Bind(l), kong.Vars{"model": catalog.DefaultModel, "servers": strings.Join(nebula.Names(), ", ")},
+	)
 }
 
 // complain says what went wrong. Names of files and runs stand in it, which may hold what a terminal obeys.
