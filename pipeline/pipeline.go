@@ -72,6 +72,8 @@ type derived struct {
 	counters  []counter
 	conducts  []conduct // per board
 	requested bool
+	damaged   damaged
+	between   []int64 // per board: readings in those holes
 }
 
 type mean struct {
@@ -183,7 +185,7 @@ func (p *Pipeline) derive(workers int) {
 		rows: p.journal.Rows(), open: make([]int64, workers),
 		parts: map[partition]*store.Part[schema.Sample]{}, seq: map[partition]int{},
 		labelled: make([]int64, boards), baseline: make([]mean, boards), counters: make([]counter, boards),
-		conducts: make([]conduct, boards),
+		conducts: make([]conduct, boards), between: make([]int64, boards),
 	}
 	for i := range p.Boards {
 		p.power = append(p.power, energy.NewUpdates(p.Boards[i].Power.Period))
@@ -223,6 +225,10 @@ func (p *Pipeline) label(before, horizon int64) (err error) {
 			if r.MidNS() >= horizon {
 				return nil
 			}
+			if p.damaged.cover(r.MidNS()) {
+				p.between[r.Board]++
+				continue
+			}
 			if err := p.file(r); err != nil {
 				return err
 			}
@@ -244,7 +250,7 @@ func (p *Pipeline) file(r *schema.Reading) error {
 	}
 	p.counters[r.Board].add(r)
 	p.conducts[r.Board].add(r, &p.Boards[r.Board], !p.requested)
-	p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod)
+	p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod, p.damaged)
 	key := partition{r.Board, l.stage}
 	out := p.parts[key]
 	if out == nil {
@@ -342,6 +348,7 @@ func (p *Pipeline) publish(sampling []schema.Sampling, tracer string) (store.Man
 			return store.Manifest{}, err
 		}
 	}
+	p.tellHoles(sampling)
 	p.judge(sampling)
 	energies := p.estimate()
 	p.charge(energies)
