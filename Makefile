@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: slurm k8s image run build test test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
+.PHONY: slurm k8s image run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -71,6 +71,10 @@ build/notebook/ready: scripts/requirements.txt scripts/requirements-notebook.txt
 bench: fakenvml
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
 	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./pipeline/energy ./sampler/... ./nebula/...
+
+## bench-peers: docs/benchmarks.md, tracer beside its peers and beside the limits (about 25 minutes; fetches the peers)
+bench-peers: build fakenvml
+	bench/all.sh
 
 ## sample: datasets/sample anew, three simulated boards (five minutes); the cookbook and tests read it, so commit it whole
 sample: build
