@@ -205,5 +205,6 @@ def of(seeds, methods):
         "late": sum(s["accuracy"]["held_up"]["late"] for s in seeds), "late_of": sum(s["accuracy"]["held_up"]["of"] for s in seeds),
         "versions": seeds[0]["versions"], "failures": [{"method": names.get(m, m), "why": why} for m, why in sorted(failures.items())],
         "load": f"{seeds[0]['load'][0]:.1f} to {seeds[-1]['load'][1]:.1f}", "busy": max(max(s["load"]) for s in seeds) > 3, "highest": f"{max(max(s['load']) for s in seeds):.0f}",
+        "nice": seeds[0]["nice"], "raised": seeds[0]["nice"] < 0,
         "minutes": f"{sum(s['minutes'] for s in seeds):.0f}",
     }

@@ -51,7 +51,7 @@ def measure(seed):
     kept = {
         "versions": versions(), "costs": [r | {"seed": seed} for r in rows], "accuracy": outcome,
         "failures": {m: why.replace(f"{ROOT}/", "").replace("`", "'") for m, why in (failures | outcome["failures"]).items()},
-        "load": [load, os.getloadavg()[0]], "minutes": (time.monotonic() - began) / 60,
+        "load": [load, os.getloadavg()[0]], "nice": os.getpriority(os.PRIO_PROCESS, 0), "minutes": (time.monotonic() - began) / 60,
     }
     with open(f"{WORK}/seed-{seed}.json", "w") as f:
         json.dump(kept, f)
