@@ -137,7 +137,7 @@ type Journal struct {
 	dec  *zstd.Decoder
 
 	frame    []byte // scratch
-	encoding *encoder
+	encoding *Encoder
 }
 
 // Create begins the journal of a run: it appears under its name with the header in it, or not at all. It is ErrExists
@@ -245,10 +245,10 @@ func (j *Journal) gone() bool {
 // no request that a later frame opens began before it.
 func (j *Journal) Readings(look Look, rows []schema.Reading) error {
 	if j.encoding == nil {
-		j.encoding = newEncoder(j.mem)
+		j.encoding = NewEncoder(j.mem)
 	}
 	first := j.encoding.out.Len() == 0
-	payload, err := j.encoding.encode(look, rows)
+	payload, err := j.encoding.frame(look, rows)
 	if err == nil {
 		err = j.append(kindReadings, payload)
 	}
