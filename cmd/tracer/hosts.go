@@ -27,7 +27,7 @@ func (c *target) openBoards(t *terminal) (*boards, error) {
 	for i, h := range hosts {
 		var err error
 		if targets[i], err = remote.Parse(h); err != nil {
-			return nil, usage("--gpu %s: %w", h, err)
+			return nil, usage("--gpu %s: %w", remote.Shown(h), err)
 		}
 	}
 	ssh := strings.Fields(c.SSH)

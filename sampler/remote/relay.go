@@ -20,6 +20,8 @@ const (
 	folderPrefix = "tracer-agent-"
 	readyWithin  = 20 * time.Second
 	endWithin    = 5 * time.Second
+	// longestSocket is what the kernel takes for a socket's name.
+	longestSocket = 107
 )
 
 var sessionName = regexp.MustCompile(`^[0-9a-f]{16}$`)
@@ -61,18 +63,17 @@ func Relay(session string, in io.Reader, out io.Writer) error {
 // folder finds the session's folder, or makes it.
 func folder(session string) (string, error) {
 	cache, _ := os.UserCacheDir() // then there is none
-	var refused []string
-	places := []string{os.TempDir(), "/tmp", "/var/tmp", cache}
-	for _, place := range places {
-		if dir := filepath.Join(place, folderPrefix+session); owned(dir) {
+	var refused, places []string
+	for _, place := range []string{os.TempDir(), "/tmp", "/var/tmp", cache} {
+		dir := filepath.Join(place, folderPrefix+session)
+		if owned(dir) {
 			return dir, nil
 		}
-	}
-	for _, place := range places {
-		if place == "" {
-			continue
+		if filepath.IsAbs(dir) && len(filepath.Join(dir, socketName)) <= longestSocket {
+			places = append(places, dir)
 		}
-		dir := filepath.Join(place, folderPrefix+session)
+	}
+	for _, dir := range places {
 		err := os.Mkdir(dir, 0o700)
 		if err == nil {
 			return dir, nil

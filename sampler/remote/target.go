@@ -44,6 +44,18 @@ var (
 	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
+// Shown is a host's name as it may be told: without what stands for a password.
+func Shown(text string) string {
+	if u, err := url.Parse(text); err == nil {
+		return u.Redacted()
+	}
+	user, at, found := strings.Cut(text, "@")
+	if found && strings.Count(user, ":") > 1 {
+		return Scheme + "…@" + at
+	}
+	return text
+}
+
 // Parse reads ssh://[user@]host[:port][/BOARDS][?gpu=BOARDS&library=PATH&cache=DIR&env=NAME=VALUE].
 func Parse(text string) (t Target, err error) {
 	u, err := url.Parse(text)
