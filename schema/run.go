@@ -153,7 +153,7 @@ var Runs = Table[RunBoard]{
 		{Name: "concurrency", Type: typeInt32, Encoding: Delta, Doc: "requests kept in flight", bind: required(func(r *RunBoard) int32 { return r.Run.Concurrency })},
 		optText("gpu_host", "the machine that the board is in, where that is another than host: its readings came over ssh", func(r *RunBoard) string { return r.Board.Host }),
 		hostClock("host_clock_offset_s", "s", "its CLOCK_MONOTONIC less host's, at the end", func(c *HostClock) float64 { return c.Offset.Seconds() }),
-		hostClock("host_clock_drift_ppm", "ppm", "by which its clock gains on host's", func(c *HostClock) float64 { return c.DriftPPM }),
+		hostClock("host_clock_drift_ppm", "ppm", "by which its clock gains on host's; 0 until that is known to 25 ppm", func(c *HostClock) float64 { return c.DriftPPM }),
 		hostClock("host_clock_error_s", "s", "the most that any of its readings' times may be off by: samples.clock_error_s has each one's", func(c *HostClock) float64 { return c.Error.Seconds() }),
 		hostClock("host_round_trip_s", "s", "the fastest round trip to it", func(c *HostClock) float64 { return c.RoundTrip.Seconds() }),
 		{Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index", bind: required(func(r *RunBoard) int32 { return r.Board.Index })},

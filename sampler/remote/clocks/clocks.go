@@ -21,14 +21,15 @@ const (
 	Wander = 100e-6
 
 	cell         = time.Second
-	window       = 64      // marks that offset and drift are fitted to
-	steepestRate = 1e-3    // s/s: no two clocks differ by more
-	fitSpan      = 10e9    // ns of marks before a rate is believed
-	steepest     = 0.5     // of a cell: translation never goes back
-	firstMarks   = 2       // round trips that the first mark waits for
-	nearest      = 24      // marks on either side that bound an error
-	kept         = 1 << 17 // marks: a day and a half, 5 MB
-	closest      = 1_000   // ns: no stamp is closer
+	window       = 64         // marks that offset and drift are fitted to
+	steepestRate = 1e-3       // s/s: no two clocks differ by more
+	believed     = Wander / 4 // standard error of a rate; a worse one is taken for none, which is within Wander of any crystal's
+	fitSpan      = 10e9       // ns of marks before a rate is believed
+	steepest     = 0.5        // of a cell: translation never goes back
+	firstMarks   = 2          // round trips that the first mark waits for
+	nearest      = 24         // marks on either side that bound an error
+	kept         = 1 << 17    // marks: a day and a half, 5 MB
+	closest      = 1_000      // ns: no stamp is closer
 )
 
 // Trip is one round trip. Sent and Back are this host's clock; Remote the other's, in between.
@@ -123,7 +124,15 @@ func (e *Estimate) fit(atNS int64) int64 {
 	}
 	e.rate = 0
 	if spread := w*xx - x*x; float64(origin.atNS-marks[0].atNS) >= fitSpan && spread > 0 {
-		e.rate = min(max((w*xy-x*y)/spread, -steepestRate), steepestRate)
+		rate := min(max((w*xy-x*y)/spread, -steepestRate), steepestRate)
+		var left float64 // of the marks' scatter, in what each may be off by
+		for _, m := range marks {
+			off := float64(m.offsetNS-origin.offsetNS) - (y-rate*x)/w - rate*float64(m.atNS-origin.atNS)
+			left += off * off / (float64(m.halfNS) * float64(m.halfNS))
+		}
+		if math.Sqrt(left/float64(len(marks)-2)*w/spread) < believed {
+			e.rate = rate
+		}
 	}
 	return origin.offsetNS + int64((y-e.rate*x)/w+e.rate*float64(atNS-origin.atNS))
 }
@@ -191,7 +200,7 @@ func (e *Estimate) contradiction(i int) float64 {
 // Summary is the clock as it stands.
 type Summary struct {
 	Offset    time.Duration // there less here
-	Drift     float64       // of there against here, s/s; 0 until 10 s of marks are in
+	Drift     float64       // of there against here, s/s; 0 until it is known to 25 ppm
 	RoundTrip time.Duration // the fastest
 }
 
