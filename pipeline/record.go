@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -168,7 +169,7 @@ func (p *Pipeline) drain(now int64, last bool) error {
 	if r.pending == nil {
 		r.pending = make([]schema.Reading, 0, batchRows)
 	}
-	for _, readings := range append(p.Remote[:len(p.Remote):len(p.Remote)], p.Readings) {
+	for _, readings := range append(slices.Clip(p.Remote), p.Readings) {
 		if err := p.empty(readings); err != nil {
 			return err
 		}

@@ -188,7 +188,7 @@ var Samples = Table[Sample]{
 			bind: optional(func(s *Sample) Opt[int64] { return s.Throttle }),
 		},
 		{
-			Name: "clock_error_s", Type: typeFloat32, Nullable: true, Encoding: Dictionary, Unit: "s", Doc: "the most that timestamp and monotonic_ns may be off by, of a board in another host, whose clock stamped them; NULL of a board in the host that measured",
+			Name: "clock_error_s", Type: typeFloat32, Nullable: true, Unit: "s", Doc: "the most that timestamp and monotonic_ns may be off by, of a board in another host, whose clock stamped them; NULL of a board in the host that measured",
 			bind: optional(func(s *Sample) Opt[float32] { return s.ClockErrorS }),
 		},
 		{

@@ -52,7 +52,7 @@ func newFarm(t *testing.T, d delays) *farm {
 	n := farms.Add(1)
 	f := &farm{t: t, library: fakeLibrary(t)}
 	var err error
-	if f.dir, err = os.MkdirTemp("/tmp", "tracer-farm-"); err != nil { // t.TempDir's names are too long for sockets
+	if f.dir, err = os.MkdirTemp("/tmp", "tracer-farm-"); err != nil { //nolint:usetesting // its names are too long for sockets
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

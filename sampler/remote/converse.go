@@ -97,6 +97,7 @@ func (h *Host) fulfil(a *attached, sent *said) error {
 	h.mu.Lock()
 	r, bye := h.run, h.bye
 	h.mu.Unlock()
+	h.at = r
 	if r == nil {
 		if !bye {
 			return nil
@@ -111,9 +112,7 @@ func (h *Host) fulfil(a *attached, sent *said) error {
 	switch {
 	case p == nil, p.lost && !r.ending.Load():
 		h.next++
-		h.mu.Lock()
 		p = r.begin(h.next)
-		h.mu.Unlock()
 		a.hello.Runs = append(a.hello.Runs, p.number)
 		return write(a.in, words(kindStart, start{Run: p.number, Plan: r.plan, Budget: r.budget}))
 	case p.finished == nil && !slices.Contains(a.hello.Runs, p.number):
@@ -165,7 +164,7 @@ func (h *Host) hear(a *attached, m message) error {
 			return err
 		}
 		h.clock.Add(clocks.Trip{SentNS: sent, RemoteNS: stamped, BackNS: m.atNS - (written - stamped)})
-		if h.run != nil && h.run.arrived() {
+		if h.at != nil && h.at.arrived() {
 			h.clock.Mark()
 		}
 		return nil

@@ -64,6 +64,7 @@ type Host struct {
 	closed error // why nobody speaks with the host any more
 
 	// Of the owner.
+	at    *run // the sampling that it works for
 	clock clocks.Estimate
 	next  int    // number of the last sampling that was begun
 	boot  string // of the host, when last attached
@@ -204,10 +205,8 @@ func (h *Host) greet(a *attached) error {
 // has is what has arrived of the sampling under way.
 func (h *Host) has() have {
 	all := have{}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.run != nil {
-		for _, p := range h.run.parts {
+	if h.at != nil {
+		for _, p := range h.at.parts {
 			all[p.number] = p.have
 		}
 	}
@@ -283,6 +282,7 @@ func (h *Host) lose(err error) {
 	r := h.run
 	h.closed = err
 	h.mu.Unlock()
+	h.at = r
 	if r != nil {
 		h.giveUp(r, err)
 	}

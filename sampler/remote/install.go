@@ -32,15 +32,15 @@ func (t *Target) script(p program, session string) string {
 	if t.Cache != "" {
 		folders = quoted(t.Cache)
 	}
-	env := ""
-	for _, e := range t.Env {
-		env += " " + quoted(e)
+	env := make([]string, len(t.Env))
+	for i, e := range t.Env {
+		env[i] = " " + quoted(e)
 	}
 	key := p.sha256[:16]
 	lines := []string{
 		`umask 077`,
 		`fail() { echo "` + markFailed + `$*"; exit 1; }`,
-		`become() { touch "$1"; echo "` + markReady + `"; cd /; exec env` + env + ` "$1/tracer" agent --stdio --session ` + session + `; }`,
+		`become() { touch "$1"; echo "` + markReady + `"; cd /; exec env` + strings.Join(env, "") + ` "$1/tracer" agent --stdio --session ` + session + `; }`,
 		`sum() { sha256sum <"$1" | cut -c1-64; }`,
 		`have=$(uname -s)/$(uname -m)`,
 		`test "$have" = ` + machine() + ` || fail "the host is $have, and this program is for ` + machine() + `: run a tracer that is built for $have, on that host"`,

@@ -185,7 +185,7 @@ func (k *Keeper) serve(ctx context.Context) error {
 				return err
 			}
 		case e := <-k.events:
-			if over, err := k.on(e); over || err != nil {
+			if over, err := k.on(ctx, e); over || err != nil {
 				return err
 			}
 		}
@@ -193,7 +193,7 @@ func (k *Keeper) serve(ctx context.Context) error {
 }
 
 // on takes an event, and reports whether the keeper was told to end.
-func (k *Keeper) on(e event) (over bool, err error) {
+func (k *Keeper) on(ctx context.Context, e event) (over bool, err error) {
 	switch {
 	case e.joined != nil:
 		k.detach()
@@ -224,7 +224,7 @@ func (k *Keeper) on(e event) (over bool, err error) {
 		if err := e.into(&s); err != nil {
 			return false, err
 		}
-		return false, k.start(&s)
+		return false, k.start(ctx, &s)
 	case kindEnd:
 		var r runOf
 		err := e.into(&r)
@@ -296,7 +296,7 @@ func (k *Keeper) forget(h have) (err error) {
 }
 
 // start samples.
-func (k *Keeper) start(s *start) error {
+func (k *Keeper) start(ctx context.Context, s *start) error {
 	facts := make([]schema.Board, len(k.boards.Devices))
 	for i, d := range k.boards.Devices {
 		facts[i] = d.Board()
@@ -307,7 +307,7 @@ func (k *Keeper) start(s *start) error {
 	}
 	l := &spool{number: s.Run, log: log, queue: k.Queue()}
 	l.rewind(0)
-	if err := l.sample(&k.owner, k.boards.Devices, s, k.driver); err != nil {
+	if err := l.sample(ctx, &k.owner, k.boards.Devices, s, k.driver); err != nil {
 		return k.breakOff(errors.Join(err, log.Remove()))
 	}
 	k.logs = append(k.logs, l)

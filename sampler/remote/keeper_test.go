@@ -79,7 +79,7 @@ func kept(t *testing.T, dir string) (ended func() error) {
 
 func folderOfItsOwn(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "keeper") // a socket's name must be short
+	dir, err := os.MkdirTemp("", "keeper") //nolint:usetesting // a socket's name must be short
 	if err != nil {
 		t.Fatal(err)
 	}

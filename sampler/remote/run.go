@@ -56,9 +56,7 @@ type part struct {
 // seen is what came of one board.
 type seen struct {
 	readings, absent, losses int64
-	planned                  int64
-	lastNS                   int64 // of the last row, here
-	gaps                     []schema.Gap
+	lastNS                   int64        // of the last row, here
 	sparse                   []schema.Gap // silences that no agent has explained yet
 	why                      error
 }
@@ -76,6 +74,7 @@ func (h *Host) Run(ctx context.Context, plan sampler.Plan, budget float64, first
 	h.mu.Lock()
 	if err := h.closed; err != nil {
 		h.mu.Unlock()
+		h.at = r
 		h.giveUp(r, err) // nobody else does any more
 		return r.result, r.err
 	}
@@ -119,8 +118,8 @@ func (r *run) arrived() bool {
 }
 
 func (h *Host) part(number int) *part {
-	if h.run != nil {
-		for _, p := range h.run.parts {
+	if h.at != nil {
+		for _, p := range h.at.parts {
 			if p.number == number {
 				return p
 			}
@@ -165,7 +164,7 @@ func (h *Host) take(a *attached, m message) error {
 		p.boards[rows[i].Board]++
 	}
 	p.have += int64(len(rows))
-	h.run.waiting = append(h.run.waiting, rows...)
+	h.at.waiting = append(h.at.waiting, rows...)
 	h.show(rows)
 	return nil
 }
@@ -190,7 +189,7 @@ func (h *Host) show(rows []schema.Reading) {
 // push hands over the readings whose time is known, and ends the run with the last. Where no mark of the clock will come any
 // more, the rate of the last must do.
 func (h *Host) push(last bool) {
-	r := h.run
+	r := h.at
 	if r == nil {
 		return
 	}
@@ -210,11 +209,15 @@ func (h *Host) push(last bool) {
 	}
 }
 
+// errorStep is what errors are rounded up to: files of values that repeat are small.
+const errorStep = 10 * time.Microsecond
+
 // hand translates a reading's time and hands it to the ring, where there is room.
 func (h *Host) hand(r *run, there *schema.Reading) bool {
 	x := *there
 	mid := x.MidNS()
 	here, off := h.clock.Here(mid)
+	off = (off + errorStep - 1) / errorStep * errorStep
 	x.StartNS, x.EndNS, x.Board = x.StartNS+here-mid, x.EndNS+here-mid, x.Board+r.first
 	x.ClockErrorS = schema.Some(float32(off.Seconds()))
 	if !r.sink.Push(&x) {
@@ -239,6 +242,7 @@ func (h *Host) settle(r *run, err error) {
 	s := h.clock.Summary()
 	r.result.Clock = schema.HostClock{Offset: s.Offset, DriftPPM: 1e6 * s.Drift, Error: r.worst, RoundTrip: s.RoundTrip}
 	r.err = err
+	h.at = nil
 	h.mu.Lock()
 	h.run = nil
 	h.mu.Unlock()

@@ -37,7 +37,7 @@ type spool struct {
 }
 
 // sample begins.
-func (l *spool) sample(owner *conc.WaitGroup, devices []sampler.Device, s *start, driver time.Duration) error {
+func (l *spool) sample(within context.Context, owner *conc.WaitGroup, devices []sampler.Device, s *start, driver time.Duration) error {
 	reads, err := sampler.New(devices, s.Plan, l.queue)
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func (l *spool) sample(owner *conc.WaitGroup, devices []sampler.Device, s *start
 	if driver > 0 {
 		reads.Wait(driver)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(within)
 	l.cancel, l.loggedNS = cancel, clock.Now()
 	owner.Go(func() {
 		stats, lost := reads.Run(ctx)

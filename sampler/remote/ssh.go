@@ -131,9 +131,7 @@ func (l *link) start(p program, quiet *time.Timer, say func(string)) error {
 			return nil
 		case line == markSend:
 			say(fmt.Sprintf("copying this program there (%.0f MB): it stays for the next time", float64(p.size)/1e6))
-			if err := l.send(p, quiet); err != nil {
-				return err
-			}
+			l.send(p, quiet)
 		case strings.HasPrefix(line, markFailed):
 			return fmt.Errorf("%w: %s", errRefused, strings.TrimPrefix(line, markFailed))
 		}
@@ -141,21 +139,17 @@ func (l *link) start(p program, quiet *time.Timer, say func(string)) error {
 }
 
 // send copies the program. While bytes go, ssh lives.
-func (l *link) send(p program, quiet *time.Timer) error {
+func (l *link) send(p program, quiet *time.Timer) {
 	f, err := os.Open(p.path)
 	if err != nil {
-		return err
+		return // its checksum was read from there; the script waits until ssh is given up
 	}
 	defer f.Close() //nolint:errcheck // read only
 	for {
-		n, err := io.CopyN(l.in, f, 1<<20)
+		_, err := io.CopyN(l.in, f, 1<<20)
 		quiet.Reset(answerWithin)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			_ = n
-			return nil //nolint:nilerr // the script says what went wrong, or ssh does
+		if err != nil { // the end, or what the script or ssh says more of
+			return
 		}
 	}
 }

@@ -36,13 +36,11 @@ func TestTheTruthIsWithinTheStatedError(t *testing.T) {
 		var e Estimate
 		cutFrom := rapid.Int64Range(5, 40).Draw(t, "cut") * int64(time.Second)
 		cutTo := cutFrom + 30*int64(time.Second)
-		var trips []int64
 		for at := int64(0); at < 90*int64(time.Second); at += 250 * int64(time.Millisecond) {
 			if at > cutFrom && at < cutTo {
 				continue
 			}
 			e.Add(w.trip(t, at))
-			trips = append(trips, at)
 		}
 		until, ok := e.Ready()
 		if !ok {
