@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -131,6 +133,9 @@ var schemaMessage = func() []byte {
 	return out.Bytes()[:out.Len()-endOfStream]
 }()
 
+// columnsSum names that message.
+var columnsSum = crc32.Checksum(schemaMessage, castagnoli)
+
 // lookBytes stand before a batch: when the pipeline looked, and the two clocks.
 const lookBytes = 24
 
@@ -229,6 +234,10 @@ func (j *Journal) Rows() *Rows {
 // Next gives the next batch of what stands before an offset, in the memory of the batch before; none where there is no more.
 func (r *Rows) Next(before int64, into []schema.Reading) ([]schema.Reading, error) {
 	for r.at < before {
+		if to, damaged := r.j.damaged[r.at]; damaged {
+			r.at = to
+			continue
+		}
 		k, next, err := r.j.head(r.at, &r.head)
 		if err != nil {
 			return nil, fmt.Errorf("reading the journal back: %w", err)
@@ -249,7 +258,11 @@ func (r *Rows) rows(into []schema.Reading) (rows []schema.Reading, err error) {
 	if len(r.payload) < lookBytes {
 		return nil, errTorn
 	}
-	rows, err = r.Decode(r.payload[lookBytes:], into)
+	message := r.payload[lookBytes:]
+	if r.stream == nil && !bytes.HasPrefix(message, schemaMessage) && r.j.Header.Columns == columnsSum { // the first batch is lost
+		message = slices.Concat(schemaMessage, message)
+	}
+	rows, err = r.Decode(message, into)
 	if errors.Is(err, errOther) {
 		return nil, fmt.Errorf("the journal's readings: %w; recover them with tracer %s", err, r.j.Header.Run.TracerVersion)
 	}
