@@ -33,6 +33,7 @@ type Config struct {
 	Job      *store.Job        // nil where the run cannot be resumed
 	Prompts  []schema.Prompt   // the corpus, each prompt once
 	Readings *ring.SPSC[schema.Reading]
+	Remote   []*ring.SPSC[schema.Reading]   // one per other host: their readings come late, in order by themselves
 	Spans    []*ring.SPSC[schema.SpanEvent] // one per worker
 	Note     func(string)                   // what the user is to know while the run goes on
 }
@@ -59,9 +60,9 @@ type derived struct {
 	rows      *journal.Rows    // as far as they have their label
 	batch     []schema.Reading // of the rows, scratch
 	next      int              // of the batch, to be labelled
-	spans     timeline
-	open      []int64        // per worker: when its open request was announced; 0 when it has none
-	batches   store.Recycler // of samples only: statistics of plain string columns keep pointing into their batch
+	spans     []timeline       // per board: readings of a host may come minutes after those of another
+	open      []int64          // per worker: when its open request was announced; 0 when it has none
+	batches   store.Recycler   // of samples only: statistics of plain string columns keep pointing into their batch
 	parts     map[partition]*store.Part[schema.Sample]
 	seq       map[partition]int
 	finished  []store.File
@@ -70,8 +71,9 @@ type derived struct {
 	baseline  []mean  // per board, until the first request
 	power     []*energy.Updates
 	counters  []counter
-	conducts  []conduct // per board
-	requested bool
+	conducts  []conduct     // per board
+	requested []bool        // per board: its readings have come to the first request
+	clocks    []clockErrors // per board
 	damaged   damaged
 	between   []int64 // per board: readings in those holes
 }
@@ -185,7 +187,7 @@ func (p *Pipeline) derive(workers int) {
 		rows: p.journal.Rows(), open: make([]int64, workers),
 		parts: map[partition]*store.Part[schema.Sample]{}, seq: map[partition]int{},
 		labelled: make([]int64, boards), baseline: make([]mean, boards), counters: make([]counter, boards),
-		conducts: make([]conduct, boards), between: make([]int64, boards),
+		conducts: make([]conduct, boards), spans: make([]timeline, boards), requested: make([]bool, boards), clocks: make([]clockErrors, boards), between: make([]int64, boards),
 	}
 	for i := range p.Boards {
 		p.power = append(p.power, energy.NewUpdates(p.Boards[i].Power.Period))
@@ -202,7 +204,9 @@ func (p *Pipeline) note(what string) {
 // closed takes a finished request.
 func (p *Pipeline) closed(worker int, s *schema.Span) {
 	p.open[worker] = 0
-	p.spans.add(s)
+	for i := range p.spans {
+		p.spans[i].add(s)
+	}
 	p.requests = append(p.requests, p.request(s))
 }
 
@@ -243,13 +247,14 @@ func (p *Pipeline) label(before, horizon int64) (err error) {
 // file labels a reading and hands it to its partition's part.
 func (p *Pipeline) file(r *schema.Reading) error {
 	p.labelled[r.Board]++
-	l := p.spans.at(r.MidNS())
+	l := p.spans[r.Board].at(r.MidNS())
+	p.clocks[r.Board].add(r, l.span)
 	p.idleBaseline(r, l)
 	if r.PowerInstantW.OK && p.Boards[r.Board].Power.Period > 0 {
 		p.power[r.Board].Add(r.StartNS, r.EndNS, r.PowerInstantW.V)
 	}
 	p.counters[r.Board].add(r)
-	p.conducts[r.Board].add(r, &p.Boards[r.Board], !p.requested)
+	p.conducts[r.Board].add(r, &p.Boards[r.Board], !p.requested[r.Board])
 	p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod, p.damaged)
 	key := partition{r.Board, l.stage}
 	out := p.parts[key]
@@ -271,8 +276,8 @@ func (p *Pipeline) file(r *schema.Reading) error {
 }
 
 func (p *Pipeline) idleBaseline(r *schema.Reading, l label) {
-	p.requested = p.requested || l.concurrent > 0 || len(p.requests) > 0 && p.requests[0].StartNS < r.MidNS()
-	if !p.requested && r.PowerInstantW.OK {
+	p.requested[r.Board] = p.requested[r.Board] || l.concurrent > 0 || len(p.requests) > 0 && p.requests[0].StartNS < r.MidNS()
+	if !p.requested[r.Board] && r.PowerInstantW.OK {
 		p.baseline[r.Board].sum += float64(r.PowerInstantW.V)
 		p.baseline[r.Board].n++
 	}

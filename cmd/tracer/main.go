@@ -72,6 +72,7 @@ type commands struct {
 	Fit       fitCommand       `cmd:"" help:"Fit the constants that simulators want: latencies, joules, watts; Kavier's and OpenDC's, each with its interval."`
 	Export    exportCommand    `cmd:"" help:"Write a dataset as other programs want it: CSV, OpenDC, Kavier, JSON lines."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
+	Agent     agent            `cmd:"" help:"Read the boards of this host for a tracer elsewhere: collect --gpu ssh://HOST starts it."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
 

@@ -17,7 +17,7 @@ import (
 
 // The test binary is also the program: testscript and the tests that need a process of their own run it as tracer.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tracer": main, "tracer-stepped": stepped, "tracer-suspended": suspended})
+	testscript.Main(m, map[string]func(){"tracer": main, "tracer-stepped": stepped, "tracer-suspended": suspended, "tracer-delay": delayed})
 }
 
 func TestCommandLine(t *testing.T) {

@@ -52,6 +52,9 @@ func (o *overhead) Run(t *terminal, l *layers) error {
 	); err != nil {
 		return err
 	}
+	if err := onlyHere("overhead", o.GPU); err != nil {
+		return err
+	}
 	boards, period, profile, err := o.prepare(t)
 	if err != nil {
 		return err

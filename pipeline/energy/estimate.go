@@ -114,6 +114,9 @@ func (m *Model) DurationS(i int) float64 {
 	return to - from
 }
 
+// Segments is how many there are.
+func (m *Model) Segments() int { return len(m.segments) }
+
 // EnergyJ is the energy of one segment. Those of all segments add up to that of the whole.
 func (m *Model) EnergyJ(i int) float64 { return m.integral(m.bounds(i)) }
 
