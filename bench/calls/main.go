@@ -37,9 +37,12 @@ type scenario struct {
 }
 
 var scenarios = []scenario{
-	{1, 0, 0}, {1, 0, 5 * time.Microsecond},
-	{8, 0, 0}, {8, 0, 5 * time.Microsecond},
-	{8, time.Millisecond, 0}, {8, time.Millisecond, 5 * time.Microsecond},
+	{1, 0, 0},
+	{1, 0, 5 * time.Microsecond},
+	{8, 0, 0},
+	{8, 0, 5 * time.Microsecond},
+	{8, time.Millisecond, 0},
+	{8, time.Millisecond, 5 * time.Microsecond},
 }
 
 // bare is what bare.c says of itself.
