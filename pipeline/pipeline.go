@@ -64,6 +64,7 @@ type derived struct {
 	open      []int64          // per worker: when its open request was announced; 0 when it has none
 	batches   store.Recycler   // of samples only: statistics of plain string columns keep pointing into their batch
 	parts     map[partition]*store.Part[schema.Sample]
+	filing    []filing // per board
 	seq       map[partition]int
 	finished  []store.File
 	requests  []schema.Request
@@ -76,6 +77,12 @@ type derived struct {
 	clocks    []clockErrors // per board
 	damaged   damaged
 	between   []int64 // per board: readings in those holes
+}
+
+// filing is the part that a board's last row went to.
+type filing struct {
+	stage schema.Stage
+	part  *store.Part[schema.Sample]
 }
 
 type mean struct {
@@ -187,7 +194,8 @@ func (p *Pipeline) derive(workers int) {
 		rows: p.journal.Rows(), open: make([]int64, workers),
 		parts: map[partition]*store.Part[schema.Sample]{}, seq: map[partition]int{},
 		labelled: make([]int64, boards), baseline: make([]mean, boards), counters: make([]counter, boards),
-		conducts: make([]conduct, boards), spans: make([]timeline, boards), requested: make([]bool, boards), clocks: make([]clockErrors, boards), between: make([]int64, boards),
+		conducts: make([]conduct, boards), spans: make([]timeline, boards), requested: make([]bool, boards), clocks: make([]clockErrors, boards),
+		between: make([]int64, boards), filing: make([]filing, boards),
 	}
 	for i := range p.Boards {
 		p.power = append(p.power, energy.NewUpdates(p.Boards[i].Power.Period))
@@ -257,15 +265,11 @@ func (p *Pipeline) file(r *schema.Reading) error {
 	p.conducts[r.Board].add(r, &p.Boards[r.Board], !p.requested[r.Board])
 	p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod, p.damaged)
 	key := partition{r.Board, l.stage}
-	out := p.parts[key]
-	if out == nil {
-		var err error
-		if out, err = store.CreatePart(schema.Samples, &p.batches, p.out.Tmp(), p.samplePath(key)); err != nil {
-			return err
-		}
-		p.parts[key] = out
+	out, err := p.part(key)
+	if err != nil {
+		return err
 	}
-	err := out.Add(&schema.Sample{
+	err = out.Add(&schema.Sample{
 		Reading: *r, Run: p.Run, Board: &p.Boards[r.Board],
 		Stage: l.stage, Span: l.span, Workload: l.workload, Warmup: l.warmup, Concurrent: l.concurrent,
 	})
@@ -273,6 +277,25 @@ func (p *Pipeline) file(r *schema.Reading) error {
 		return err
 	}
 	return p.close(key)
+}
+
+// part is where a partition's rows go. Readings of a board come in stretches of one stage, so that its part is kept at hand:
+// finding it by the stage's name took a twentieth of the way from the ring to Parquet.
+func (p *Pipeline) part(key partition) (*store.Part[schema.Sample], error) {
+	last := &p.filing[key.board]
+	if last.part != nil && last.stage == key.stage {
+		return last.part, nil
+	}
+	out := p.parts[key]
+	if out == nil {
+		var err error
+		if out, err = store.CreatePart(schema.Samples, &p.batches, p.out.Tmp(), p.samplePath(key)); err != nil {
+			return nil, err
+		}
+		p.parts[key] = out
+	}
+	*last = filing{key.stage, out}
+	return out, nil
 }
 
 func (p *Pipeline) idleBaseline(r *schema.Reading, l label) {
@@ -297,6 +320,7 @@ func (p *Pipeline) close(key partition) error {
 	p.finished = append(p.finished, f)
 	p.seq[key]++
 	delete(p.parts, key)
+	p.filing[key.board] = filing{}
 	return nil
 }
 
