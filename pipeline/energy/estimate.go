@@ -68,7 +68,7 @@ func (m *Model) startError(i int) float64 {
 // A stage that is over before the board has come half of the way leans on the response's shape.
 const (
 	brief   = reach / 2
-	briefSD = 0.2e-3 // s
+	briefSD = 0.08e-3 // s
 )
 
 // bounds are a segment's beginning and end, in s.
