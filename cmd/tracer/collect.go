@@ -27,7 +27,7 @@ const longestPeriod = 10 * time.Second
 
 // target is what a trace is taken of, with what, and where it goes: the flags that collect and overhead share.
 type target struct {
-	Out           string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
+	Out           string        `default:"datasets" placeholder:"DIR|URL" help:"Dataset to write into: a folder, or s3://bucket/prefix, gs:// or azblob:// (default: ${default})."`
 	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
 	Model         string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
 	Server        string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
@@ -42,6 +42,7 @@ type target struct {
 	DryRun        bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
 	JSON          bool          `name:"json" help:"Print the result as JSON."`
 	tlsFlags
+	spooled
 }
 
 type collect struct {
@@ -76,6 +77,13 @@ Without a GPU, everything simulated and named so:
 
 // Run collects one trace.
 func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
+	if err := c.locate(&c.Out); err != nil {
+		return err
+	}
+	defer c.close() //nolint:errcheck // connections
+	if err := c.dial(); err != nil {
+		return err
+	}
 	if c.Resume != "" {
 		if left, err := c.takeUp(t, k); err != nil || !left {
 			return err
@@ -109,6 +117,9 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if err := c.checkFiles(len(boards.devices)); err != nil {
 		return err
 	}
+	if err := c.begin(t, c.RunID); err != nil {
+		return err
+	}
 	if err := c.offerRecovery(t); err != nil {
 		return err
 	}
@@ -124,7 +135,34 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if manifest == nil {
 		return err
 	}
-	return errors.Join(err, c.report(t, trace, manifest))
+	return c.finish(t, trace, manifest, err, c.report)
+}
+
+// dial opens the store that the run goes to, and brings back what going on with one needs.
+func (c *collect) dial() error {
+	if c.spool == nil || c.DryRun {
+		return nil
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	err := c.reach(ctx)
+	if err == nil && c.Resume != "" {
+		err = c.spool.Fetch(ctx, c.bucket, c.Resume)
+	}
+	return stopped(ctx, err)
+}
+
+// finish brings a run that is committed to where it goes, and says what is in it.
+func (c *target) finish(t *terminal, tr *trace, m *store.Manifest, err error, report func(*terminal, *trace, *store.Manifest) error) error {
+	if c.spool != nil {
+		tr.release() // what is committed in the spool stays: Ctrl-C ends the push
+	}
+	undelivered := c.deliver(t, m)
+	err = errors.Join(undelivered, err, report(t, tr, m))
+	if undelivered == nil {
+		err = errors.Join(err, c.empty(m))
+	}
+	return err
 }
 
 // prepare checks the flags of the target and opens its boards.
@@ -163,6 +201,14 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 // truthPath is where the simulated server writes what really happened.
 func (c *target) truthPath() string {
 	return filepath.Join(c.Out, "_tracer", "truth", c.RunID+".jsonl")
+}
+
+// published is the dataset as others find it.
+func (c *target) published() string {
+	if c.spool != nil {
+		return c.spool.At.Plain()
+	}
+	return c.Out
 }
 
 func (c *target) simulated() bool { return strings.Contains(c.GPU, simPrefix) }
@@ -258,7 +304,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 	}
 	partial := limit.check(summary.Counts)
 	query := fmt.Sprintf("SELECT stage, count(*) AS rows, round(avg(power_instant_w), 1) AS mean_w FROM read_parquet('%s/samples/**/*.parquet', hive_partitioning = true) WHERE run_id = '%s' GROUP BY stage",
-		strings.ReplaceAll(strings.TrimSuffix(c.Out, "/"), "'", "''"), m.RunID)
+		strings.ReplaceAll(strings.TrimSuffix(c.published(), "/"), "'", "''"), m.RunID)
 	if c.JSON {
 		return errors.Join(partial, t.json(struct {
 			*analysis.Summary
@@ -268,7 +314,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 			Files     []store.File      `json:"files"`
 			Sampling  []schema.Sampling `json:"sampling"`
 			Query     string            `json:"duckdb_query"`
-		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query}))
+		}{summary, tr.record.Simulated, m.Status, c.published(), m.Files, tr.sampling, query}))
 	}
 	tr.printHead(m)
 	if err := summary.Print(t.out); err != nil {
@@ -287,7 +333,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 
 // printHead begins a report.
 func (t *trace) printHead(m *store.Manifest) {
-	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, t.Out)
+	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, t.published())
 	if what := t.simulatedParts(); what != "" {
 		fmt.Fprintf(t.out, "SIMULATED %s: these numbers describe no real hardware.\n", what)
 	}
