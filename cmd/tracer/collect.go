@@ -153,12 +153,17 @@ func (c *collect) dial() error {
 }
 
 // finish brings a run that is committed to where it goes, and says what is in it.
-func (c *target) finish(t *terminal, tr *trace, m *store.Manifest, err error, report func(*terminal, *trace, *store.Manifest) error) error {
-	if c.spool != nil {
-		tr.release() // what is committed in the spool stays: Ctrl-C ends the push
+func (c *target) finish(t *terminal, tr *trace, m *store.Manifest, err error, report func(t *terminal, tr *trace, m *store.Manifest, dir string) error) error {
+	if c.spool == nil {
+		return errors.Join(err, report(t, tr, m, c.Out))
 	}
+	tr.release() // what is committed in the spool stays: Ctrl-C ends the push
+	dir, done, unread := c.spool.Alone(m)
 	undelivered := c.deliver(t, m)
-	err = errors.Join(undelivered, err, report(t, tr, m))
+	err = errors.Join(undelivered, err, unread)
+	if unread == nil {
+		err = errors.Join(err, report(t, tr, m, dir), done())
+	}
 	if undelivered == nil {
 		err = errors.Join(err, c.empty(m))
 	}
@@ -292,9 +297,9 @@ func newRunID() string {
 	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(r[:])
 }
 
-// report prints what was found, read back from the files just published.
-func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
-	summary, err := analysis.Dataset{Dir: c.Out}.Summarize(context.Background(), m.RunID)
+// report prints what was found, read back from the files just published, which are in dir.
+func (c *collect) report(t *terminal, tr *trace, m *store.Manifest, dir string) error {
+	summary, err := analysis.Dataset{Dir: dir}.Summarize(context.Background(), m.RunID)
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
 	}

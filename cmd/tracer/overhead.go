@@ -170,9 +170,9 @@ func (o *overhead) printPlan(t *terminal, c *collect, b *boards, periods []time.
 	return p.print(t, o.JSON)
 }
 
-// report prints what was found, read back from the files just published.
-func (o *overhead) report(t *terminal, tr *trace, m *store.Manifest) error {
-	lines, err := analysis.Dataset{Dir: o.Out}.Overhead(m.RunID)
+// report prints what was found, read back from the files just published, which are in dir.
+func (o *overhead) report(t *terminal, tr *trace, m *store.Manifest, dir string) error {
+	lines, err := analysis.Dataset{Dir: dir}.Overhead(m.RunID)
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
 	}

@@ -16,7 +16,6 @@ import (
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // azblob://
 	_ "gocloud.dev/blob/gcsblob"   // gs://
-	_ "gocloud.dev/blob/s3blob"    // s3://
 	"gocloud.dev/gcerrors"
 )
 
@@ -42,7 +41,16 @@ type Bucket struct {
 
 // Open opens a place; it asks the store for nothing yet. Credentials come from where the provider's own tools look for them.
 func Open(ctx context.Context, at Location) (*Bucket, error) {
-	b, err := blob.OpenBucket(ctx, at.dial())
+	var b *blob.Bucket
+	var err error
+	if at.url.Scheme == "s3" {
+		b, err = openS3(ctx, at.url)
+	} else {
+		b, err = blob.OpenBucket(ctx, at.url.String())
+	}
+	if errors.Is(err, ErrLocation) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fault(at, "opening", "", err)
 	}

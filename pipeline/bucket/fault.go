@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"gocloud.dev/gcerrors"
 )
 
@@ -57,16 +59,20 @@ func code(err error) string {
 	return ""
 }
 
-// final are the answers that do not change by asking again.
-var final = []string{
-	"AccessDenied", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed", "EntityTooLarge", "ExpiredToken", "Forbidden",
-	"IllegalLocationConstraintException", "InvalidAccessKeyId", "InvalidBucketName", "InvalidToken", "MethodNotAllowed", "NoSuchBucket", "NoSuchKey", "NotFound",
-	"NotImplemented", "PermanentRedirect", "PreconditionFailed", "QuotaExceeded", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
+// status is an S3 server's answer as HTTP has it; 0 where there was none.
+func status(err error) int {
+	if e, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		return e.HTTPStatusCode()
+	}
+	return 0
 }
 
 // definite says that asking again changes nothing.
 func definite(err error) bool {
-	if slices.Contains(final, code(err)) || unsigned(err) {
+	if unsigned(err) {
+		return true
+	}
+	if s := status(err); s >= 400 && s < 500 && !slices.Contains([]int{http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests}, s) {
 		return true
 	}
 	switch gcerrors.Code(err) {
@@ -80,20 +86,20 @@ func definite(err error) bool {
 // unsigned says that there are no credentials to sign a request with, or no region to sign it for.
 func unsigned(err error) bool {
 	text := err.Error()
-	return strings.Contains(text, "get credentials") || strings.Contains(text, "could not find default credentials") || strings.Contains(text, "issing Region")
+	return errors.Is(err, errNoRegion) || strings.Contains(text, "get credentials") || strings.Contains(text, "could not find default credentials")
 }
 
 // mend says what the user can do.
 func mend(at Location, err error) string {
 	c := code(err)
 	switch {
-	case strings.Contains(err.Error(), "issing Region"):
+	case errors.Is(err, errNoRegion):
 		return "set AWS_REGION, or add ?region=… to the URL"
 	case unsigned(err):
-		return "no credentials were found: " + credentials(at)
+		return credentials(at)
 	case c == "NoSuchBucket":
 		return "make the bucket " + at.url.Host + " first, or name one that is there"
-	case c == "InvalidAccessKeyId", c == "SignatureDoesNotMatch":
+	case c == "InvalidAccessKeyId", c == "XAdminUserNotFound", c == "SignatureDoesNotMatch":
 		return "the store does not know that key, or the secret is another's: " + credentials(at)
 	case c == "ExpiredToken", c == "InvalidToken", c == "TokenRefreshRequired":
 		return "the session has ended: get new credentials"
@@ -143,6 +149,9 @@ func credentials(at Location) string {
 func said(err error) string {
 	if errors.Is(err, errSlow) {
 		return errSlow.Error() + " in time"
+	}
+	if unsigned(err) && !errors.Is(err, errNoRegion) {
+		return "no credentials were found"
 	}
 	if e, ok := errors.AsType[smithy.APIError](err); ok {
 		return strings.TrimSuffix(e.ErrorCode()+": "+e.ErrorMessage(), ": ")

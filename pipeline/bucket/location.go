@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -23,12 +22,9 @@ import (
 // ErrLocation is a URL that names no place in an object store.
 var ErrLocation = errors.New("no place in an object store")
 
-// parameters are the queries that a URL may have, by scheme, as gocloud.dev names them. None holds a secret.
+// parameters are the queries that a URL may have, by scheme, under gocloud.dev's names. None holds a secret.
 var parameters = map[string][]string{
-	"s3": {
-		"accelerate", "anonymous", "disable_https", "dualstack", "endpoint", "fips", "hostname_immutable", "kmskeyid", "profile", "region",
-		"request_checksum_calculation", "response_checksum_validation", "role", "ssetype", "use_path_style",
-	},
+	"s3":     {"anonymous", "endpoint", "profile", "region", "use_path_style"},
 	"gs":     {"anonymous", "universe_domain"},
 	"azblob": {"cdn", "domain", "localemu", "protocol", "storage_account"},
 }
@@ -91,7 +87,7 @@ func (l Location) String() string {
 	if l.url.RawQuery == "" {
 		return l.Plain()
 	}
-	return l.Plain() + "?" + l.url.RawQuery
+	return l.Plain() + "?" + strings.NewReplacer("%3A", ":", "%2F", "/").Replace(l.url.RawQuery) // as it is written by hand
 }
 
 // Plain is the URL as other programs take it, without query.
@@ -104,17 +100,4 @@ func (l Location) Folder() string {
 	sum := sha256.Sum256([]byte(l.String()))
 	name := schema.Slug(l.url.Host + "/" + strings.TrimSuffix(l.prefix, "/"))
 	return name[:min(len(name), 80)] + "-" + hex.EncodeToString(sum[:4])
-}
-
-// dial is the URL that gocloud.dev opens. Servers with an address of their own mostly know no bucket by its host name.
-func (l Location) dial() string {
-	u := l.url
-	if query := u.Query(); u.Scheme == "s3" && !query.Has("use_path_style") {
-		own := query.Has("endpoint") || os.Getenv("AWS_ENDPOINT_URL") != "" || os.Getenv("AWS_ENDPOINT_URL_S3") != ""
-		if own {
-			query.Set("use_path_style", "true")
-			u.RawQuery = query.Encode()
-		}
-	}
-	return u.String()
 }

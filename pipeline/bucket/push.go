@@ -38,15 +38,12 @@ type Pushed struct {
 
 // Ready says whether a run can be begun that is to be pushed here: the store answers, takes objects, and has no such run.
 func (b *Bucket) Ready(ctx context.Context, name string) error {
-	err := b.try(ctx, "looking for", manifestKey(name), 0, func(ctx context.Context) error {
-		_, err := b.blob.Attributes(ctx, b.At.prefix+manifestKey(name))
+	keys, _, err := b.list(ctx, manifestKey(name)) // unlike a look at the one object, it is told why it fails
+	if err != nil {
 		return err
-	})
-	if err == nil {
-		return fmt.Errorf("%w: %s/%s holds it; choose another --run-id or --out", store.ErrRunExists, b.At.Plain(), manifestKey(name))
 	}
-	if !absent(err) {
-		return err
+	if slices.Contains(keys, manifestKey(name)) {
+		return fmt.Errorf("%w: %s/%s holds it; choose another --run-id or --out", store.ErrRunExists, b.At.Plain(), manifestKey(name))
 	}
 	card := store.Card()
 	_, err = b.put(ctx, object{key: readme, sum: sumOf(card), size: int64(len(card)), shared: true}, bytes.NewReader(card))
@@ -76,6 +73,9 @@ func (b *Bucket) Push(ctx context.Context, root string, tell func(Pushed), names
 		return err
 	}
 	for file, err := range catalog.Unreadable {
+		if errors.Is(err, fs.ErrNotExist) { // another push has just emptied the spool of it
+			continue
+		}
 		return fmt.Errorf("%w: the manifest %s cannot be read: %w; tracer verify %s says more", ErrDamaged, file, err, root)
 	}
 	units, err := b.units(ctx, catalog, names)

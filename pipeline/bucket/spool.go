@@ -96,6 +96,21 @@ func (s Spool) Left() (committed, broken []string, err error) {
 	return committed, broken, nil
 }
 
+// Alone gives one run as a dataset of its own, for reading: in the spool, others' files come and go.
+func (s Spool) Alone(m *store.Manifest) (dir string, done func() error, err error) {
+	dir, err = os.MkdirTemp(filepath.Join(s.Dir, "_tracer", "tmp"), "alone-")
+	if err != nil {
+		return "", nil, fmt.Errorf("reading run %s: %w", m.RunID, err)
+	}
+	done = func() error { return os.RemoveAll(dir) }
+	for _, f := range append(slices.Clone(m.Files), store.File{Path: manifestKey(m.Name())}) {
+		if err := link(filepath.Join(s.Dir, f.Path), filepath.Join(dir, f.Path)); err != nil {
+			return "", nil, errors.Join(fmt.Errorf("reading run %s: %w", m.RunID, err), done())
+		}
+	}
+	return dir, done, nil
+}
+
 // Drop takes a run out of the spool, which the store holds; the manifest last, so that one which broke off is pushed again,
 // which finds everything there.
 func (s Spool) Drop(m *store.Manifest) error {
