@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build test test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
+.PHONY: run build test store test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -32,8 +32,15 @@ build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets
-	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && \
-		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" go test -p 1 ./...
+	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && versitygw="$$(scripts/versitygw.sh)" && \
+		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" TRACER_VERSITYGW="$$versitygw" go test -p 1 ./...
+
+WRITERS ?= 8
+
+## store: WRITERS processes (8) write into one S3 server, and half of them are killed; then the store's other tests
+store: .venv/ready
+	versitygw="$$(scripts/versitygw.sh)" && export TRACER_VERSITYGW="$$versitygw" && go test -count=1 -v ./pipeline/bucket && \
+		go test -count=1 -v -run 'Store|Push' ./cmd/tracer -args -store.writers $(WRITERS)
 
 # Of the faults, those of servers, hosts and datasets are asserted on programs of their own and are not asked again under the
 # race detector: it would double the time of the whole.

@@ -35,8 +35,10 @@ var ErrConflict = errors.New("the store holds another object of that name")
 
 // Bucket is an open place in an object store.
 type Bucket struct {
-	At   Location
-	blob *blob.Bucket
+	At       Location
+	blob     *blob.Bucket
+	patience time.Duration
+	wait     time.Duration
 }
 
 // Open opens a place; it asks the store for nothing yet. Credentials come from where the provider's own tools look for them.
@@ -54,7 +56,7 @@ func Open(ctx context.Context, at Location) (*Bucket, error) {
 	if err != nil {
 		return nil, fault(at, "opening", "", err)
 	}
-	return &Bucket{At: at, blob: b}, nil
+	return &Bucket{At: at, blob: b, patience: patience, wait: leastWait}, nil
 }
 
 // Close ends the connections.
@@ -63,8 +65,8 @@ func (b *Bucket) Close() error { return b.blob.Close() }
 // try does one request, and again where that may help.
 func (b *Bucket) try(ctx context.Context, what, key string, size int64, request func(context.Context) error) error {
 	waits := backoff.NewExponentialBackOff()
-	waits.InitialInterval = leastWait
-	limit := patience + time.Duration(size/slowest)*time.Second
+	waits.InitialInterval = b.wait
+	limit := b.patience + time.Duration(size/slowest)*time.Second
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		once, cancel := context.WithTimeoutCause(ctx, limit, errSlow)
 		defer cancel()

@@ -72,7 +72,7 @@ func Parse(text string) (Location, error) {
 		}
 	}
 	prefix := strings.Trim(u.Path, "/")
-	if prefix != path.Clean(prefix) && prefix != "" || strings.HasPrefix(prefix, "..") {
+	if prefix != "" && (prefix != path.Clean(prefix) || prefix == "." || prefix == ".." || strings.HasPrefix(prefix, "../")) {
 		return Location{}, fmt.Errorf("%w: the prefix %.200q is no plain path", ErrLocation, prefix)
 	}
 	l := Location{url: url.URL{Scheme: scheme, Host: u.Host, RawQuery: query.Encode()}, prefix: prefix}

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path"
@@ -222,43 +221,59 @@ func cached(cache string, f store.File) string {
 // bring fetches one file. One that is not there is for the reader to miss.
 func (b *Bucket) bring(ctx context.Context, v *View, cache string, f store.File, anew bool) error {
 	to := filepath.Join(v.Dir, f.Path)
+	get := b.download
 	if anew {
-		f.SHA256 = "" // as it is: what is wrong with it is for verify to find
+		get = b.asItIs
 	}
-	err := b.download(ctx, f, to)
+	err := get(ctx, f, to)
 	if absent(err) {
 		return nil
 	}
-	if object := cached(cache, f); err == nil && object != "" {
+	if object := cached(cache, f); err == nil && object != "" && !anew {
 		_ = link(to, object) // another may have been first
 	}
 	return err
 }
 
-// download fetches one object to a path, where it stands whole or not at all.
-func (b *Bucket) download(ctx context.Context, f store.File, to string) error {
+// asItIs fetches one object whatever is wrong with it: that is for verify to find.
+func (b *Bucket) asItIs(ctx context.Context, f store.File, to string) error {
 	return whole(to, func(w io.Writer) error {
-		file, digest := w.(*os.File), sha256.New()
-		err := b.get(ctx, f.Path, f.Bytes, func() (io.Writer, error) {
-			digest.Reset()
-			if err := file.Truncate(0); err != nil {
-				return nil, err
-			}
-			_, err := file.Seek(0, io.SeekStart)
-			return io.MultiWriter(file, digest), err
-		})
-		if err == nil {
-			err = b.compare(f, digest)
+		_, err := b.digest(ctx, f, w.(*os.File))
+		if corrupt(err) { // all of it is there by then
+			err = nil
 		}
 		return err
 	})
 }
 
-func (b *Bucket) compare(f store.File, digest hash.Hash) error {
-	if f.SHA256 == "" || hex.EncodeToString(digest.Sum(nil)) == f.SHA256 {
-		return nil
-	}
-	return fmt.Errorf("%w: %s/%s; tracer verify %s says more", ErrChanged, b.At.Plain(), f.Path, b.At)
+// download fetches one object to a path, where it stands whole or not at all.
+func (b *Bucket) download(ctx context.Context, f store.File, to string) error {
+	return whole(to, func(w io.Writer) error {
+		sum, err := b.digest(ctx, f, w.(*os.File))
+		if corrupt(err) || err == nil && f.SHA256 != "" && sum != f.SHA256 {
+			return fmt.Errorf("%w: %s/%s; tracer verify %s says more", ErrChanged, b.At.Plain(), f.Path, b.At)
+		}
+		return err
+	})
+}
+
+// corrupt says that an object's bytes are not those that were put there, by the store's own checksum.
+func corrupt(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "checksum did not match")
+}
+
+// digest fetches an object into a file, and gives its SHA-256.
+func (b *Bucket) digest(ctx context.Context, f store.File, file *os.File) (string, error) {
+	digest := sha256.New()
+	err := b.get(ctx, f.Path, f.Bytes, func() (io.Writer, error) {
+		digest.Reset()
+		if err := file.Truncate(0); err != nil {
+			return nil, err
+		}
+		_, err := file.Seek(0, io.SeekStart)
+		return io.MultiWriter(file, digest), err
+	})
+	return hex.EncodeToString(digest.Sum(nil)), err
 }
 
 // link gives a file another name.
