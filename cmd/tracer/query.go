@@ -15,8 +15,9 @@ type queryCommand struct {
 	Dir  string `arg:"" placeholder:"DIR" help:"Dataset to read."`
 	SQL  string `arg:"" optional:"" name:"sql" help:"One SELECT over samples, requests, folds, runs and prompts; - reads it from the standard input."`
 	File string `placeholder:"PATH" help:"File that holds the query."`
-	CSV  bool   `name:"csv" xor:"format" help:"Write CSV."`
-	JSON bool   `name:"json" xor:"format" help:"Write a JSON object a line."`
+	chosen
+	CSV  bool `name:"csv" xor:"format" help:"Write CSV."`
+	JSON bool `name:"json" xor:"format" help:"Write a JSON object a line."`
 }
 
 // Help is printed under the flags.
@@ -37,7 +38,7 @@ func (c *queryCommand) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
+	return t.withChosen(c.Dir, c.chosen, func(ctx context.Context, d *query.Dataset) error {
 		switch {
 		case c.CSV:
 			return d.WriteCSV(ctx, t.out, text)
@@ -73,15 +74,15 @@ func (c *queryCommand) text(stdin io.Reader) (string, error) {
 	return c.SQL, nil
 }
 
-// withDataset opens a dataset, or some runs of it, for as long as f works on it. Ctrl-C ends f, and nothing is left behind.
-func (t *terminal) withDataset(dir string, f func(context.Context, *query.Dataset) error, runs ...string) error {
+// withDataset opens a dataset for as long as f works on it. Ctrl-C ends f, and nothing is left behind.
+func (t *terminal) withDataset(dir string, f func(context.Context, *query.Dataset) error) error {
 	ctx, stop := interruptible()
 	defer stop()
-	return stopped(ctx, t.inFolder(ctx, dir, bucket.Look{Runs: runs}, func(dir string) error { return t.withFolder(ctx, dir, f, runs...) }))
+	return stopped(ctx, t.inFolder(ctx, dir, bucket.Look{}, func(dir string) error { return t.withFolder(ctx, dir, f) }))
 }
 
-func (t *terminal) withFolder(ctx context.Context, dir string, f func(context.Context, *query.Dataset) error, runs ...string) error {
-	d, err := query.Open(ctx, dir, runs...)
+func (t *terminal) withFolder(ctx context.Context, dir string, f func(context.Context, *query.Dataset) error) error {
+	d, err := query.Open(ctx, dir)
 	if errors.Is(err, query.ErrNoDataset) {
 		return usage("%w; name a folder that tracer collect wrote", err)
 	}

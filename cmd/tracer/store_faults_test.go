@@ -82,7 +82,9 @@ func front(t *testing.T, server *versitygw.Server, mayPass func(*http.Request) b
 func TestARunWhoseStoreFailsIsKeptInTheSpoolAndPushedLater(t *testing.T) {
 	t.Parallel()
 	server := versitygw.Start(t)
-	ill := front(t, server, func(r *http.Request) bool { return r.Method != http.MethodPut || strings.HasSuffix(r.URL.Path, "README.md") })
+	ill := front(t, server, func(r *http.Request) bool {
+		return r.Method != http.MethodPut || strings.HasSuffix(r.URL.Path, "README.md")
+	})
 	u, url := userOf(t, ill), bucketURL+"kept"
 	u.env = append(u.env, "AWS_MAX_ATTEMPTS=1")
 	said := u.does(exitEnvironment, quickly(url, "--run-id", "one")...)

@@ -48,8 +48,7 @@ type View struct {
 
 // Look is what of a store is viewed.
 type Look struct {
-	Runs []string // run ids; none is all
-	Anew bool     // every object is read from the store, as it is, and also those that no manifest names
+	Anew bool // every object is read from the store, as it is, and also those that no manifest names
 	Tell func(objects int, bytes int64)
 }
 
@@ -140,14 +139,6 @@ func (b *Bucket) fill(ctx context.Context, v *View, cache string, look Look) err
 	if len(bodies) == 0 {
 		return fmt.Errorf("%w in %s: there is no manifest under %s; name what tracer collect --out or tracer push wrote to", store.ErrNoDataset, b.At, store.Commits)
 	}
-	if len(look.Runs) > 0 && len(catalog.Compactions) == 0 && len(catalog.Unreadable) == 0 {
-		for name, m := range catalog.Runs {
-			if !slices.Contains(look.Runs, m.RunID) {
-				delete(catalog.Runs, name)
-				delete(bodies, manifestKey(name))
-			}
-		}
-	}
 	for key, body := range bodies {
 		if err := writeNew(filepath.Join(v.Dir, key), body); err != nil {
 			return err
@@ -197,7 +188,7 @@ func (b *Bucket) fetch(ctx context.Context, v *View, cache string, files map[str
 	}
 	var disk unix.Statfs_t
 	if err := unix.Statfs(cache, &disk); err == nil && uint64(size) > disk.Bavail*uint64(disk.Bsize) {
-		return fmt.Errorf("reading %s: %d MB are to be fetched, and %s has %d MB free; make room, name another folder in TRACER_CACHE, or ask for some runs only with --run",
+		return fmt.Errorf("reading %s: %d MB are to be fetched, and %s has %d MB free; make room, or name another folder in TRACER_CACHE",
 			b.At, size/1e6, cache, disk.Bavail*uint64(disk.Bsize)/1e6)
 	}
 	if look.Tell != nil && size > 0 {
