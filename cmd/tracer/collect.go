@@ -96,7 +96,7 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	}
 	if c.Resume != "" {
 		if left, err := c.takeUp(t, k); err != nil || !left {
-			return err
+			return errors.Join(err, c.putBack(t))
 		}
 	}
 	c.options = optionsOf(k)
@@ -168,6 +168,16 @@ func (c *collect) dial() error {
 		err = c.spool.Fetch(ctx, c.bucket, id)
 	}
 	return stopped(ctx, err)
+}
+
+// putBack takes out of the spool what was fetched of a run that needs no going on with, once the store is seen to hold it.
+func (c *collect) putBack(t *terminal) error {
+	if c.spool == nil || c.bucket == nil {
+		return nil
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	return stopped(ctx, c.spool.Empty(ctx, c.bucket, t.tellPushed(c.spool.At)))
 }
 
 // finish brings a run that is committed to where it goes, and says what is in it.
