@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: slurm k8s image run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote
+.PHONY: slurm k8s image run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote store
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -33,8 +33,15 @@ build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets
 	scripts/sshd.sh
-	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && \
-		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" go test -p 1 ./...
+	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && versitygw="$$(scripts/versitygw.sh)" && \
+		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" TRACER_VERSITYGW="$$versitygw" go test -p 1 ./...
+
+WRITERS ?= 8
+
+## store: WRITERS processes (8) write into one S3 server, and half of them are killed; then the store's other tests
+store: .venv/ready
+	versitygw="$$(scripts/versitygw.sh)" && export TRACER_VERSITYGW="$$versitygw" && go test -count=1 -v ./pipeline/bucket && \
+		go test -count=1 -v -run 'Store|Push' ./cmd/tracer -args -store.writers $(WRITERS)
 
 # The race detector looks at packages whose code runs on several goroutines; in the others it costs five times the time and
 # has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (the property test of verify) or is

@@ -102,7 +102,7 @@ func Measure(ctx context.Context, whole *query.Dataset, side Side) (Measured, er
 	if err := m.choose(ctx, whole); err != nil {
 		return m, err
 	}
-	chosen, err := query.Open(ctx, side.Dir, m.RunIDs...)
+	chosen, err := query.Open(ctx, whole.Dir(), m.RunIDs...)
 	if err != nil {
 		return m, err
 	}

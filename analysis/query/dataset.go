@@ -45,6 +45,7 @@ func (e *SQLError) Is(target error) bool { return e.gone && target == fs.ErrNotE
 
 // Dataset is an open dataset.
 type Dataset struct {
+	dir    string
 	db     *sqlx.DB
 	spill  string
 	found  *tables
@@ -85,7 +86,7 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 		return nil, fmt.Errorf("starting DuckDB: %w", err)
 	}
 	spill := filepath.Join(os.TempDir(), "tracer-query-"+rand.Text()) // DuckDB makes it when it has to
-	d := &Dataset{db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, found: found, tables: found.told(root)}
+	d := &Dataset{dir: root, db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, found: found, tables: found.told(root)}
 	d.db.Mapper = reflectx.NewMapper("json")
 	for _, statement := range append(found.views(runs), confine(root, spill)...) {
 		if _, err := d.db.ExecContext(ctx, statement); err != nil {
@@ -120,6 +121,9 @@ func confine(root, spill string) []string {
 func (d *Dataset) Close() error {
 	return errors.Join(d.db.Close(), os.RemoveAll(d.spill))
 }
+
+// Dir is the folder that was opened.
+func (d *Dataset) Dir() string { return d.dir }
 
 // Uncommitted lists files that stand in the tables but in no manifest: of a run that is being published, or whose
 // publication broke off. They are not read. A dataset without manifests, a copy of its tables alone, is read whole.

@@ -50,7 +50,7 @@ func keepBoards(dir string) error {
 		Open:    openForAgent,
 		Queue:   func() remote.Queue { return ring.New[schema.Reading](ringReadings) },
 		Create:  createSpool,
-		Reopen:  reopenSpool,
+		Reopen:  reopenJournaled,
 		Encoder: func() remote.Encoder { return journal.NewEncoder(&store.Recycler{}) },
 	}
 	return k.Keep(ctx, dir, func() {
@@ -77,38 +77,38 @@ func openForAgent(spec, library string, patience time.Duration) (remote.Boards, 
 	return remote.Boards{Devices: b.devices, Close: b.close}, nil
 }
 
-// spool keeps an agent's readings in a journal of no run.
-type spool struct{ *journal.Journal }
+// journaled keeps an agent's readings in a journal of no run.
+type journaled struct{ *journal.Journal }
 
 func createSpool(path string, boards []schema.Board) (remote.Log, error) {
 	j, err := journal.Create(path, &journal.Header{Boards: boards, Sampling: make([]schema.Sampling, len(boards))}, &store.Recycler{})
 	if err != nil {
 		return nil, err
 	}
-	return spool{j}, nil
+	return journaled{j}, nil
 }
 
-func reopenSpool(path string) (remote.Log, error) {
+func reopenJournaled(path string) (remote.Log, error) {
 	j, err := journal.Open(path, &store.Recycler{}, true)
 	if err != nil {
 		return nil, err
 	}
-	return spool{j}, nil
+	return journaled{j}, nil
 }
 
 // Append adds readings.
-func (s spool) Append(rows []schema.Reading) error { return s.Readings(journal.Look{}, rows) }
+func (s journaled) Append(rows []schema.Reading) error { return s.Readings(journal.Look{}, rows) }
 
 // Rows begins with the first.
-func (s spool) Rows() remote.Cursor { return spooled{s.Journal.Rows(), s.Journal} }
+func (s journaled) Rows() remote.Cursor { return journaledRows{s.Journal.Rows(), s.Journal} }
 
-// spooled reads behind whoever appends.
-type spooled struct {
+// journaledRows reads behind whoever appends.
+type journaledRows struct {
 	rows *journal.Rows
 	of   *journal.Journal
 }
 
 // Next gives the next batch.
-func (s spooled) Next(into []schema.Reading) ([]schema.Reading, error) {
+func (s journaledRows) Next(into []schema.Reading) ([]schema.Reading, error) {
 	return s.rows.Next(s.of.Size(), into)
 }

@@ -44,6 +44,9 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 	if err := onlyHere("calibrate", c.GPU); err != nil {
 		return err
 	}
+	if err := (&spooled{}).locate(&c.Out); err != nil { // collect looks for what is kept in the spool
+		return err
+	}
 	// Everything but the endpoint is said as to collect, which knows how to connect.
 	as := &collect{target: target{
 		Out: c.Out, Endpoint: c.Endpoint, Model: c.Model, Server: c.Server, GPU: c.GPU, Silence: c.Silence, APIKeyFile: c.APIKeyFile, RunID: newRunID(), tlsFlags: c.tlsFlags,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/llm-tracer/tracer/analysis"
 	"github.com/llm-tracer/tracer/analysis/query"
+	"github.com/llm-tracer/tracer/pipeline/bucket"
 )
 
 type cardCommand struct {
@@ -36,11 +37,11 @@ func (c *cardCommand) Run(t *terminal) error {
 		return usage("--license %s: give one of Hugging Face's abbreviations, such as cc-by-4.0, mit or other", c.Licence)
 	}
 	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
-		card, err := analysis.NewCard(ctx, d, c.Dir)
+		card, err := analysis.NewCard(ctx, d, d.Dir())
 		if err != nil {
 			return err
 		}
-		path := filepath.Join(c.Dir, "README.md")
+		path := filepath.Join(d.Dir(), "README.md")
 		old, err := os.ReadFile(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -64,12 +65,33 @@ func (c *cardCommand) Run(t *terminal) error {
 			_, err := fmt.Fprint(t.out, text)
 			return err
 		}
+		return c.write(ctx, t, text)
+	})
+}
+
+// write puts the card into the dataset, or into the store.
+func (c *cardCommand) write(ctx context.Context, t *terminal, text string) error {
+	path := filepath.Join(c.Dir, "README.md")
+	if !bucket.IsRemote(c.Dir) {
 		if err := replaceFile(path, text); err != nil {
 			return fmt.Errorf("writing the card: %w", err)
 		}
-		_, err = fmt.Fprintln(t.out, path)
+		_, err := fmt.Fprintln(t.out, path)
 		return err
-	})
+	}
+	at, err := place(c.Dir)
+	if err != nil {
+		return err
+	}
+	b, err := bucket.Open(ctx, at)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(b.PutCard(ctx, text), b.Close()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(t.out, at.Plain()+"/README.md")
+	return err
 }
 
 // replaceFile puts a whole new file in the place of an old one.

@@ -29,7 +29,7 @@ const longestPeriod = 10 * time.Second
 
 // target is what a trace is taken of, with what, and where it goes: the flags that collect and overhead share.
 type target struct {
-	Out           string        `default:"datasets" placeholder:"DIR" help:"Dataset to write into (default: ${default})."`
+	Out           string        `default:"datasets" placeholder:"DIR|URL" help:"Dataset to write into: a folder, or s3://bucket/prefix, gs:// or azblob:// (default: ${default})."`
 	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
 	Model         string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
 	Server        string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
@@ -46,6 +46,7 @@ type target struct {
 	DryRun        bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
 	JSON          bool          `name:"json" help:"Print the result as JSON."`
 	tlsFlags
+	spooled
 
 	launch launch
 }
@@ -83,6 +84,13 @@ Without a GPU, everything simulated and named so:
 
 // Run collects one trace.
 func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
+	if err := c.locate(&c.Out); err != nil {
+		return err
+	}
+	defer c.close() //nolint:errcheck // connections
+	if err := c.dial(); err != nil {
+		return err
+	}
 	if c.GoOn {
 		if err := c.beginOrResume(); err != nil {
 			return err
@@ -90,7 +98,7 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	}
 	if c.Resume != "" {
 		if left, err := c.takeUp(t, k); err != nil || !left {
-			return err
+			return errors.Join(err, c.putBack(t))
 		}
 	}
 	c.options = optionsOf(k)
@@ -121,6 +129,9 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if err := c.checkFiles(len(boards.facts())); err != nil {
 		return err
 	}
+	if err := c.begin(t, c.RunID); err != nil {
+		return err
+	}
 	if err := c.offerRecovery(t); err != nil {
 		return err
 	}
@@ -136,7 +147,57 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if manifest == nil {
 		return err
 	}
-	return errors.Join(err, c.report(t, trace, manifest))
+	return c.finish(t, trace, manifest, err, c.report)
+}
+
+// dial opens the store that the run goes to, and brings back what going on with one needs.
+func (c *collect) dial() error {
+	if c.spool == nil || c.DryRun {
+		return nil
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	id := c.Resume
+	if c.GoOn && c.RunID != "" {
+		l, err := c.launched()
+		if err != nil {
+			return err
+		}
+		id = l.runID()
+	}
+	err := c.reach(ctx)
+	if err == nil && id != "" {
+		err = c.spool.Fetch(ctx, c.bucket, id)
+	}
+	return stopped(ctx, err)
+}
+
+// putBack takes out of the spool what was fetched of a run that needs no going on with, once the store is seen to hold it.
+func (c *collect) putBack(t *terminal) error {
+	if c.spool == nil || c.bucket == nil {
+		return nil
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	return stopped(ctx, c.spool.Empty(ctx, c.bucket, t.tellPushed(c.spool.At)))
+}
+
+// finish brings a run that is committed to where it goes, and says what is in it.
+func (c *target) finish(t *terminal, tr *trace, m *store.Manifest, err error, report func(t *terminal, tr *trace, m *store.Manifest, dir string) error) error {
+	if c.spool == nil {
+		return errors.Join(err, report(t, tr, m, c.Out))
+	}
+	tr.release() // what is committed in the spool stays: Ctrl-C ends the push
+	dir, done, unread := c.spool.Alone(m)
+	undelivered := c.deliver(t, m)
+	err = errors.Join(undelivered, err, unread)
+	if unread == nil {
+		err = errors.Join(err, report(t, tr, m, dir), done())
+	}
+	if undelivered == nil {
+		err = errors.Join(err, c.empty(m))
+	}
+	return err
 }
 
 // prepare checks the flags of the target and opens its boards.
@@ -176,6 +237,14 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 // truthPath is where the simulated server writes what really happened.
 func (c *target) truthPath() string {
 	return filepath.Join(c.Out, "_tracer", "truth", c.RunID+".jsonl")
+}
+
+// published is the dataset as others find it.
+func (c *target) published() string {
+	if c.spool != nil {
+		return c.spool.At.Plain()
+	}
+	return c.Out
 }
 
 func (c *target) simulated() bool {
@@ -268,9 +337,9 @@ func newRunID() string {
 	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(r[:])
 }
 
-// report prints what was found, read back from the files just published.
-func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
-	summary, err := analysis.Dataset{Dir: c.Out}.Summarize(context.Background(), m.RunID)
+// report prints what was found, read back from the files just published, which are in dir.
+func (c *collect) report(t *terminal, tr *trace, m *store.Manifest, dir string) error {
+	summary, err := analysis.Dataset{Dir: dir}.Summarize(context.Background(), m.RunID)
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
 	}
@@ -280,7 +349,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 	}
 	partial := limit.check(summary.Counts)
 	query := fmt.Sprintf("SELECT stage, count(*) AS rows, round(avg(power_instant_w), 1) AS mean_w FROM read_parquet('%s/samples/**/*.parquet', hive_partitioning = true) WHERE run_id = '%s' GROUP BY stage",
-		strings.ReplaceAll(strings.TrimSuffix(c.Out, "/"), "'", "''"), m.RunID)
+		strings.ReplaceAll(strings.TrimSuffix(c.published(), "/"), "'", "''"), m.RunID)
 	if c.JSON {
 		return errors.Join(partial, t.json(struct {
 			*analysis.Summary
@@ -290,7 +359,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 			Files     []store.File      `json:"files"`
 			Sampling  []schema.Sampling `json:"sampling"`
 			Query     string            `json:"duckdb_query"`
-		}{summary, tr.record.Simulated, m.Status, c.Out, m.Files, tr.sampling, query}))
+		}{summary, tr.record.Simulated, m.Status, c.published(), m.Files, tr.sampling, query}))
 	}
 	tr.printHead(m)
 	if err := summary.Print(t.out); err != nil {
@@ -311,7 +380,7 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 
 // printHead begins a report.
 func (t *trace) printHead(m *store.Manifest) {
-	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, t.Out)
+	fmt.Fprintf(t.out, "\nrun %s, %s, in %s\n", m.RunID, m.Status, t.published())
 	if what := t.simulatedParts(); what != "" {
 		fmt.Fprintf(t.out, "SIMULATED %s: these numbers describe no real hardware.\n", what)
 	}

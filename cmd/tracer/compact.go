@@ -28,6 +28,9 @@ to be asked again. A compaction that was killed is finished or undone by the nex
 
 // Run compacts a dataset.
 func (c *compactCommand) Run(t *terminal) error {
+	if err := local(c.Dir, c.Dir, "objects are only ever created there, so files cannot be joined in place: compact the folder before tracer push, or a copy, and push it to a prefix of its own"); err != nil {
+		return err
+	}
 	folders := []compact.Folder{}
 	tell := func(f compact.Folder) {
 		folders = append(folders, f)

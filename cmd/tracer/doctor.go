@@ -12,6 +12,7 @@ import (
 
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/nebula"
+	"github.com/llm-tracer/tracer/pipeline/bucket"
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/sampler/nvml"
 )
@@ -180,7 +181,35 @@ func (d *doctor) clock(f *findings) {
 	f.well("clock", "100 wake-ups, the latest %v late", worst.Round(time.Microsecond))
 }
 
+// store asks the object store that --out names; it only reads, since nothing is to be left there.
+func (d *doctor) store(f *findings) {
+	at, err := place(d.Out)
+	if err != nil {
+		f.ill("store", "give --out as s3://bucket/prefix", err)
+		return
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	b, err := bucket.Open(ctx, at)
+	if err == nil {
+		var runs int
+		if runs, err = b.Runs(ctx); err == nil {
+			f.well("store", "%s answers, and holds %d runs", at, runs)
+		}
+		err = errors.Join(err, b.Close())
+	}
+	if err != nil {
+		f.ill("store", "then run tracer doctor again", err)
+	}
+}
+
 func (d *doctor) disk(f *findings) {
+	if bucket.IsRemote(d.Out) {
+		d.store(f)
+		if err := (&spooled{}).locate(&d.Out); err != nil {
+			return // told already
+		}
+	}
 	dir := existing(d.Out)
 	probe, err := os.CreateTemp(dir, ".tracer-doctor-*")
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/nebula"
+	"github.com/llm-tracer/tracer/pipeline/bucket"
 	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
@@ -57,6 +58,7 @@ type commands struct {
 	Campaign  campaignCommand  `cmd:"" help:"Carry out a plan of many runs: boards, models, workloads, sizes, repetitions; or write it as jobs for Slurm or Kubernetes."`
 	Watch     watchCommand     `cmd:"" help:"Watch a run in progress, from another terminal."`
 	Recover   recoverCommand   `cmd:"" help:"Publish what the journals of runs hold that broke off: killed, out of power, out of disk."`
+	Push      pushCommand      `cmd:"" help:"Put a local dataset, or what a spool holds, into an object store."`
 	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
 	Overhead  overhead         `cmd:"" help:"Measure what sampling costs the requests: blocks without it, and at several periods, in random order."`
 	Verify    verifyCommand    `cmd:"" help:"Read every byte of a dataset and hold it against its manifests, its schema and itself."`
@@ -149,8 +151,10 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.Is(err, store.ErrNoDataset):
 		return exitUsage
-	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy):
+	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy), errors.Is(err, bucket.ErrConflict), errors.Is(err, bucket.ErrOtherSpool):
 		return exitConflict
+	case errors.As(err, new(*bucket.Fault)):
+		return exitEnvironment
 	default:
 		return exitFailure
 	}

@@ -7,6 +7,9 @@ import (
 
 // outside refuses to write into a dataset: its files are those that manifests list, and its README is the card.
 func outside(path string) error {
+	if err := local("-o "+path, path, "write it there, and copy it to the store"); err != nil {
+		return err
+	}
 	for folder := resolved(path); ; folder = filepath.Dir(folder) {
 		if info, err := os.Stat(filepath.Join(folder, "_tracer", "commits")); err == nil && info.IsDir() {
 			return usage("-o %s: it lies in the dataset %s; name a path outside of it", path, folder)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -55,6 +54,10 @@ func (o *overhead) Run(t *terminal, l *layers) error {
 	if err := onlyHere("overhead", o.GPU); err != nil {
 		return err
 	}
+	if err := o.locate(&o.Out); err != nil {
+		return err
+	}
+	defer o.close() //nolint:errcheck // connections
 	boards, period, profile, err := o.prepare(t)
 	if err != nil {
 		return err
@@ -79,6 +82,12 @@ func (o *overhead) compare(t *terminal, l *layers, boards *boards, period time.D
 	if o.DryRun {
 		return o.printPlan(t, c, boards, periods, prompts, warmup)
 	}
+	if err := c.dial(); err != nil {
+		return err
+	}
+	if err := c.begin(t, c.RunID); err != nil {
+		return err
+	}
 	trace := &trace{
 		collect: c, terminal: t, layers: l, boards: boards, plan: plan, period: period, profile: profile, truth: o.truthPath(),
 		requests: requests{corpus: slices.Concat(warmup, prompts), prompts: prompts, warmup: warmup},
@@ -90,7 +99,7 @@ func (o *overhead) compare(t *terminal, l *layers, boards *boards, period time.D
 	if manifest == nil {
 		return err
 	}
-	return errors.Join(err, o.report(t, trace, manifest))
+	return c.finish(t, trace, manifest, err, o.report)
 }
 
 // comparedPeriods begins with 0, no sampling, and goes from the longest to the shortest.
@@ -164,9 +173,9 @@ func (o *overhead) printPlan(t *terminal, c *collect, b *boards, periods []time.
 	return p.print(t, o.JSON)
 }
 
-// report prints what was found, read back from the files just published.
-func (o *overhead) report(t *terminal, tr *trace, m *store.Manifest) error {
-	lines, err := analysis.Dataset{Dir: o.Out}.Overhead(m.RunID)
+// report prints what was found, read back from the files just published, which are in dir.
+func (o *overhead) report(t *terminal, tr *trace, m *store.Manifest, dir string) error {
+	lines, err := analysis.Dataset{Dir: dir}.Overhead(m.RunID)
 	if err != nil {
 		return fmt.Errorf("reading run %s back: %w", m.RunID, err)
 	}
@@ -179,7 +188,7 @@ func (o *overhead) report(t *terminal, tr *trace, m *store.Manifest) error {
 			Files     []store.File            `json:"files"`
 			Planned   time.Duration           `json:"period_planned_ns"`
 			Periods   []analysis.OverheadLine `json:"periods"`
-		}{m.RunID, tr.record.Simulated, m.Status, o.Out, m.Files, tr.plan.Power, lines})
+		}{m.RunID, tr.record.Simulated, m.Status, o.published(), m.Files, tr.plan.Power, lines})
 	}
 	tr.printHead(m)
 	if err := analysis.PrintOverhead(t.out, lines, tr.plan.Power); err != nil {

@@ -47,7 +47,7 @@ func (c *collect) printPlan(t *terminal, b *boards, plan sampler.Plan, prompts, 
 
 // planned reckons with so many readings of each board a second.
 func (c *collect) planned(b *boards, sampling string, hz float64, prompts, warmup []schema.Prompt) (runPlan, error) {
-	p := runPlan{Requests: len(prompts), Warmup: len(warmup), Sampling: sampling, RunID: c.RunID, Dataset: c.Out}
+	p := runPlan{Requests: len(prompts), Warmup: len(warmup), Sampling: sampling, RunID: c.RunID, Dataset: c.published()}
 	for _, f := range b.facts() {
 		p.Boards = append(p.Boards, fmt.Sprintf("%d %s %s", f.Index, f.Name, f.UUID))
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/llm-tracer/tracer/nebula"
 	"github.com/llm-tracer/tracer/nebula/author"
 	"github.com/llm-tracer/tracer/nebula/corpus"
+	"github.com/llm-tracer/tracer/pipeline/bucket"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -63,6 +64,8 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 		return err
 	case c.Out == "":
 		return usage("--out is empty; name a folder")
+	case bucket.IsRemote(c.Out):
+		return local("--out", c.Out, "collect --corpus takes a corpus from a folder, and its run brings it to the store")
 	case c.Corpus != "" && c.Source == corpus.SourceNebula:
 		return usage("--corpus with --source nebula: the prompts are in the file already; leave one of them out")
 	}

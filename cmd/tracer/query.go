@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/llm-tracer/tracer/analysis/query"
+	"github.com/llm-tracer/tracer/pipeline/bucket"
 )
 
 type queryCommand struct {
@@ -77,8 +76,12 @@ func (c *queryCommand) text(stdin io.Reader) (string, error) {
 
 // withDataset opens a dataset for as long as f works on it. Ctrl-C ends f, and nothing is left behind.
 func (t *terminal) withDataset(dir string, f func(context.Context, *query.Dataset) error) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := interruptible()
 	defer stop()
+	return stopped(ctx, t.inFolder(ctx, dir, bucket.Look{}, func(dir string) error { return t.withFolder(ctx, dir, f) }))
+}
+
+func (t *terminal) withFolder(ctx context.Context, dir string, f func(context.Context, *query.Dataset) error) error {
 	d, err := query.Open(ctx, dir)
 	if errors.Is(err, query.ErrNoDataset) {
 		return usage("%w; name a folder that tracer collect wrote", err)
@@ -93,9 +96,6 @@ func (t *terminal) withDataset(dir string, f func(context.Context, *query.Datase
 		fmt.Fprintf(t.err, "note: %d files that manifests list are gone (%s, …): what they held is not counted\n", n, query.Printable(d.Missing()[0]))
 	}
 	err = errors.Join(f(ctx, d), d.Close())
-	if ctx.Err() != nil {
-		return &codedError{exitFailure, errors.New("interrupted")}
-	}
 	if complaint, ok := errors.AsType[*query.SQLError](err); ok {
 		return usage("%s", query.PrintableLines(complaint.Message))
 	}

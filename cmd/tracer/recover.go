@@ -19,9 +19,10 @@ import (
 )
 
 type recoverCommand struct {
-	Out        string   `default:"datasets" placeholder:"DIR" help:"Dataset that the runs were written into (default: ${default})."`
+	Out        string   `default:"datasets" placeholder:"DIR|URL" help:"Dataset that the runs were written into (default: ${default}); of a store, its spool, which is pushed then."`
 	AssumeDead bool     `name:"assume-dead" help:"On a filesystem without locks: take it that no tracer is writing these runs any more."`
 	Runs       []string `arg:"" optional:"" name:"run" help:"Runs to recover (default: all that broke off)."`
+	spooled
 }
 
 // Help is printed under the flags.
@@ -38,6 +39,23 @@ It can be stopped at any time, and run again.`
 
 // Run recovers every run that broke off, or those that are named.
 func (c *recoverCommand) Run(t *terminal) error {
+	if err := c.locate(&c.Out); err != nil {
+		return err
+	}
+	if c.spool == nil {
+		return c.recover(t)
+	}
+	if !store.IsDataset(c.Out) {
+		fmt.Fprintf(t.out, "nothing to recover: there is no spool of %s in %s\n", c.spool.At, c.Out)
+		return nil
+	}
+	if err := c.recover(t); err != nil {
+		return err
+	}
+	return (&pushCommand{From: c.Out, To: c.spool.At.String()}).Run(&terminal{out: t.err, err: t.err})
+}
+
+func (c *recoverCommand) recover(t *terminal) error {
 	if !store.IsDataset(c.Out) {
 		return fmt.Errorf("--out: %w in %s: there is no _tracer in it; name the folder that tracer collect --out wrote into", store.ErrNoDataset, c.Out)
 	}
@@ -169,15 +187,15 @@ func (c *collect) offerRecovery(t *terminal) error {
 	for _, r := range found {
 		ids = append(ids, query.Printable(r.Header.Run.ID))
 	}
-	fmt.Fprintf(t.err, "%d run(s) in %s broke off, not published: %s\n", len(ids), c.Out, strings.Join(ids, ", "))
+	fmt.Fprintf(t.err, "%d run(s) in %s broke off, not published: %s\n", len(ids), c.named(c.Out), strings.Join(ids, ", "))
 	if !t.asks("Publish what they hold before this run begins? [Y/n] ") {
-		fmt.Fprintf(t.err, "tracer recover --out %s publishes what they hold; this run goes on without\n", c.Out)
+		fmt.Fprintf(t.err, "tracer recover --out %s publishes what they hold; this run goes on without\n", c.named(c.Out))
 		return nil
 	}
 	var failed []error
 	for _, r := range found {
 		failed = append(failed, t.recoverRun(c.Out, r, false))
-		fmt.Fprintf(t.err, "tracer collect --resume %s --out %s goes on with it\n", query.Printable(r.Header.Run.ID), c.Out)
+		fmt.Fprintf(t.err, "tracer collect --resume %s --out %s goes on with it\n", query.Printable(r.Header.Run.ID), c.named(c.Out))
 	}
 	return worst(failed)
 }

@@ -40,7 +40,7 @@ func (t *trace) unpublished(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		mend = "make room"
 	}
-	return fmt.Errorf("%w\nNothing is lost: %s, and then tracer recover --out %s %s publishes what was measured", err, mend, t.Out, t.RunID)
+	return fmt.Errorf("%w\nNothing is lost: %s, and then tracer recover --out %s %s publishes what was measured", err, mend, t.named(t.Out), t.RunID)
 }
 
 // resumable is how to go on with a run that was stopped, where that can be done.
@@ -48,5 +48,5 @@ func (t *trace) resumable() string {
 	if t.options == nil {
 		return ""
 	}
-	return fmt.Sprintf("; tracer collect --resume %s --out %s goes on with the rest", t.RunID, t.Out)
+	return fmt.Sprintf("; tracer collect --resume %s --out %s goes on with the rest", t.RunID, t.named(t.Out))
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // Flags that say nothing of what a run measures: a continuation has its own.
-var ofOneInvocation = []string{"help", "out", "json", "dry-run", "resume", "run-id", "rank", "go-on"}
+var ofOneInvocation = []string{"help", "out", "spool", "json", "dry-run", "resume", "run-id", "rank", "go-on"}
 
 // Flags that a continuation may give anew: a server that was restarted may have another address.
 var mayChange = []string{"endpoint", "ssh", "api-key-file", "ca", "client-cert", "client-key", "insecure", "silence", "patience", "driver-timeout", "max-invalid"}

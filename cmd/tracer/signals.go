@@ -40,7 +40,7 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 			if !begun {
 				os.Exit(exitFailure)
 			}
-			fmt.Fprintf(t.err, "tracer: aborted; nothing is published yet: tracer recover --out %s %s publishes what was measured\n", t.Out, t.RunID)
+			fmt.Fprintf(t.err, "tracer: aborted; nothing is published yet: tracer recover --out %s %s publishes what was measured\n", t.named(t.Out), t.RunID)
 			os.Exit(exitFailure)
 		case <-done:
 		}

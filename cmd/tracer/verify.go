@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/analysis/verify"
+	"github.com/llm-tracer/tracer/pipeline/bucket"
 )
 
 type verifyCommand struct {
@@ -24,14 +26,7 @@ nothing wrong, with 1 where they may. Columns that were added since a file was w
 
 // Run verifies, and repairs if asked to.
 func (v *verifyCommand) Run(t *terminal) error {
-	var report *verify.Report
-	moved := []verify.Move{}
-	var err error
-	if v.Repair {
-		report, moved, err = verify.Repair(context.Background(), v.Dir, versionLine())
-	} else {
-		report, err = verify.Dataset(context.Background(), v.Dir)
-	}
+	report, moved, err := v.look(t)
 	if v.JSON && report != nil {
 		err = errors.Join(err, t.json(struct {
 			*verify.Report
@@ -41,16 +36,54 @@ func (v *verifyCommand) Run(t *terminal) error {
 		v.print(t, report, moved)
 	}
 	if err != nil {
-		return fmt.Errorf("verifying %s: %w", v.Dir, err)
+		return fmt.Errorf("verifying %s: %w", v.shown(), err)
 	}
 	failed := report.Count(verify.Error)
 	if v.Strict {
 		failed += report.Count(verify.Warning)
 	}
 	if failed > 0 {
-		return fmt.Errorf("%s is not as it should be: %d errors, %d warnings", v.Dir, report.Count(verify.Error), report.Count(verify.Warning))
+		return fmt.Errorf("%s is not as it should be: %d errors, %d warnings", v.shown(), report.Count(verify.Error), report.Count(verify.Warning))
 	}
 	return nil
+}
+
+// look verifies a folder where it stands, and a store as it is: every object is read anew.
+func (v *verifyCommand) look(t *terminal) (report *verify.Report, moved []verify.Move, err error) {
+	moved = []verify.Move{}
+	switch {
+	case !bucket.IsRemote(v.Dir) && v.Repair:
+		return verify.Repair(context.Background(), v.Dir, versionLine())
+	case !bucket.IsRemote(v.Dir):
+		report, err = verify.Dataset(context.Background(), v.Dir)
+		return report, moved, err
+	case v.Repair:
+		return nil, moved, local("--repair", v.Dir, "what is wrong with a store is told without --repair, each with its mend")
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	began := time.Now()
+	err = t.inFolder(ctx, v.Dir, bucket.Look{Anew: true}, func(dir string) (err error) {
+		report, err = verify.Dataset(ctx, dir)
+		return err
+	})
+	if report != nil {
+		report.Dataset, report.Seconds = v.shown(), time.Since(began).Seconds()
+		for i := range report.Findings {
+			report.Findings[i].Mend = mendObject
+		}
+	}
+	return report, moved, stopped(ctx, err)
+}
+
+const mendObject = "if a push is under way, wait for it; else delete that object, and the run's manifest if it names it, and push the run again from a sound copy"
+
+// shown is the dataset's name.
+func (v *verifyCommand) shown() string {
+	if at, err := bucket.Parse(v.Dir); err == nil {
+		return at.String()
+	}
+	return v.Dir
 }
 
 func (v *verifyCommand) print(t *terminal, r *verify.Report, moved []verify.Move) {
@@ -64,5 +97,5 @@ func (v *verifyCommand) print(t *terminal, r *verify.Report, moved []verify.Move
 		fmt.Fprintln(t.out, query.Printable(r.Findings[i].String()))
 	}
 	fmt.Fprintf(t.out, "%s: %d files, %d rows, %d bytes, %d runs in %.1f s: %d errors, %d warnings\n",
-		v.Dir, r.Files, r.Rows, r.Bytes, r.Runs, r.Seconds, r.Count(verify.Error), r.Count(verify.Warning))
+		v.shown(), r.Files, r.Rows, r.Bytes, r.Runs, r.Seconds, r.Count(verify.Error), r.Count(verify.Warning))
 }

@@ -36,6 +36,9 @@ nothing from the run. q or Ctrl-C leaves. Where its output is no terminal, it pr
 
 // Run watches one run until it is over, or nobody wants to see more.
 func (c *watchCommand) Run(t *terminal) error {
+	if err := (&spooled{}).locate(&c.Dir); err != nil {
+		return err
+	}
 	path, err := c.find()
 	if err != nil {
 		return err

@@ -67,6 +67,9 @@ func Held(path string) bool {
 	return errors.Is(err, unix.EWOULDBLOCK)
 }
 
+// Claim waits until a folder is nobody else's; give it back by closing it.
+func Claim(dir string) (*os.File, error) { return lock(dir, unix.LOCK_EX) }
+
 // Hold keeps others from changing the files of a dataset, or, to change them, from looking at them; give the lock back
 // by closing it. Tracers may publish meanwhile.
 func Hold(root string, change bool) (*os.File, error) {
