@@ -90,3 +90,24 @@ func writeFile(path string, body []byte) error {
 	}
 	return os.Rename(path+".tmp", path)
 }
+
+// grow brings a dataset to some runs: the templates themselves, as far as wanted, then copies. What it has stays.
+func grow(ctx context.Context, from, at string, runs int) error {
+	all, err := templates(from)
+	if err != nil {
+		return err
+	}
+	catalog, err := store.ReadCatalog(at)
+	if err != nil {
+		return err
+	}
+	if len(catalog.Runs) > runs {
+		return fmt.Errorf("%s has %d runs already: remove it", at, len(catalog.Runs))
+	}
+	if len(catalog.Runs) == 0 {
+		if err := os.CopyFS(filepath.Join(at, "prompts"), os.DirFS(filepath.Join(from, "prompts"))); err != nil {
+			return err
+		}
+	}
+	return copyRuns(ctx, all, at, len(catalog.Runs), runs)
+}
