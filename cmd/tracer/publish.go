@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/llm-tracer/tracer/analysis/listing"
 )
@@ -81,7 +82,7 @@ func (p *publishCommand) iceberg(t *terminal, l *listing.Listing) error {
 	case err != nil:
 		return environment(fmt.Errorf("running %s: %w", program, err))
 	}
-	_, err = fmt.Fprintf(t.out, "tables: %s\n", filepath.Join(warehouse, p.Namespace))
+	_, err = fmt.Fprintf(t.out, "tables: %s\n", filepath.Join(append([]string{warehouse}, strings.Split(p.Namespace, ".")...)...))
 	return err
 }
 
