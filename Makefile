@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build publish spark scaling test test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
+.PHONY: run build publish spark trino scaling test test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -101,6 +101,12 @@ build/engines/ready: scripts/engines/requirements.txt scripts/engines/pom.xml sc
 	build/engines/venv/bin/pip install --quiet --requirement scripts/engines/requirements.txt
 	mvn --quiet --batch-mode --file scripts/engines/pom.xml dependency:copy-dependencies -DoutputDirectory="$$PWD/build/engines/jars"
 	touch $@
+
+## trino: deploy/trino/*.sql by Trino's own parser (Java 17, Maven)
+trino:
+	mkdir -p build/engines
+	mvn --quiet --batch-mode --file scripts/engines/trino/pom.xml dependency:build-classpath -Dmdep.outputFile="$$PWD/build/engines/trino.classpath"
+	java -cp "$$(cat build/engines/trino.classpath)" scripts/engines/trino/Parse.java deploy/trino/*.sql
 
 SIZES ?= 1e6,1e7,1e8
 

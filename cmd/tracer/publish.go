@@ -15,8 +15,8 @@ import (
 
 type publishCommand struct {
 	Dir       string `arg:"" optional:"" default:"datasets" help:"Dataset (default: ${default})."`
-	Iceberg   bool   `xor:"what" required:"" help:"Register its committed files in Iceberg tables, by the program tracer-publish."`
-	List      bool   `xor:"what" required:"" help:"Print its committed files, with tables, columns and partitions, as JSON."`
+	Iceberg   bool   `xor:"what" required:"true" help:"Register its committed files in Iceberg tables, by the program tracer-publish."`
+	List      bool   `xor:"what" required:"true" help:"Print its committed files, with tables, columns and partitions, as JSON."`
 	Warehouse string `placeholder:"DIR" help:"Folder of the Iceberg tables (default: _tracer/iceberg in the dataset)."`
 	Namespace string `default:"tracer" help:"Namespace of the tables (default: ${default})."`
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 )
 
 func main() {
-	s := sweep{}
+	s := sweep{out: os.Stdout}
 	sizes := flag.String("sizes", "1e6,1e7,1e8", "rows of the datasets, growing")
 	writers := flag.String("writers", "1,2,4,8", "processes that write at once")
 	flag.StringVar(&s.tracer, "tracer", "build/tracer", "the program")
@@ -55,6 +56,7 @@ const (
 
 type sweep struct {
 	tracer, big, dir string
+	out              io.Writer
 	verifyUpTo       int64
 }
 
@@ -62,14 +64,14 @@ func (s *sweep) run(ctx context.Context, writers, sizes []int64) error {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
-	fmt.Printf("%d cores, load %s\n\n", cores(), load())
-	fmt.Println("| writers | rows | CPU s/M rows | wall s | peak RSS, each | bytes/row | verify |\n|---|---|---|---|---|---|---|")
+	fmt.Fprintf(s.out, "%d cores, load %s\n\n", cores(), load())
+	fmt.Fprintln(s.out, "| writers | rows | CPU s/M rows | wall s | peak RSS, each | bytes/row | verify |\n|---|---|---|---|---|---|---|")
 	for _, n := range writers {
 		if err := s.write(ctx, int(n)); err != nil {
 			return err
 		}
 	}
-	fmt.Println("\n| rows | runs | files | GB | command | CPU s | CPU s/M rows | wall s | peak RSS |\n|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(s.out, "\n| rows | runs | files | GB | command | CPU s | CPU s/M rows | wall s | peak RSS |\n|---|---|---|---|---|---|---|---|---|")
 	for _, rows := range sizes {
 		if err := s.read(ctx, rows); err != nil {
 			return err
@@ -101,7 +103,7 @@ func (s *sweep) write(ctx context.Context, n int) error {
 	if _, err := measure(ctx, s.tracer, "verify", at); err != nil {
 		says = err.Error()
 	}
-	fmt.Printf("| %d | %d | %.2f | %.1f | %d MiB | %.2f | %s |\n", n, rows, perMillion(sum.cpu, rows), sum.wall.Seconds(), sum.rss>>20, float64(bytes)/float64(rows), says)
+	fmt.Fprintf(s.out, "| %d | %d | %.2f | %.1f | %d MiB | %.2f | %s |\n", n, rows, perMillion(sum.cpu, rows), sum.wall.Seconds(), sum.rss>>20, float64(bytes)/float64(rows), says)
 	return nil
 }
 
@@ -129,7 +131,7 @@ func (s *sweep) read(ctx context.Context, rows int64) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("| %.0e | %d | %d | %.2f | %s | %.1f | %.3f | %.1f | %d MiB |\n", float64(rows), runs, files, float64(bytes)/1e9, command[0], c.cpu.Seconds(), perMillion(c.cpu, rows), c.wall.Seconds(), c.rss>>20)
+		fmt.Fprintf(s.out, "| %.0e | %d | %d | %.2f | %s | %.1f | %.3f | %.1f | %d MiB |\n", float64(rows), runs, files, float64(bytes)/1e9, command[0], c.cpu.Seconds(), perMillion(c.cpu, rows), c.wall.Seconds(), c.rss>>20)
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/apache/arrow/go/v17/parquet/file"
+	"github.com/apache/arrow/go/v17/parquet/file" //nolint:depguard // a tool that rewrites footers; no station imports it
 	"github.com/klauspost/compress/zstd"
 )
 
