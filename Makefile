@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: run build publish spark trino scaling test test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
+.PHONY: slurm k8s image run build publish spark trino scaling test test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -41,12 +41,15 @@ test: fakenvml snippets
 		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" go test -p 1 ./...
 	cd publish && go test .
 
-# Of the faults, those of servers, hosts and datasets are asserted on programs of their own and are not asked again under the
-# race detector: it would double the time of the whole.
+# The race detector looks at packages whose code runs on several goroutines; in the others it costs five times the time and
+# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (the property test of verify) or is
+# asserted on programs of their own (faults of servers, hosts and datasets).
+CONCURRENT := ./analysis/verify ./cmd/... ./internal/clock ./internal/llamacpp ./nebula/... ./pipeline \
+	./pipeline/journal ./pipeline/ring ./pipeline/store ./sampler/...
 
-## test-race: the Go tests under the race detector
+## test-race: the Go tests of concurrent packages under the race detector
 test-race: fakenvml
-	go test -race -p 1 -skip '^TestFaults$$/^(Server|Host|Dataset)$$' ./...
+	go test -race -p 1 -skip '^TestFaults$$/^(Server|Host|Dataset)$$|^TestThePipelinesLabelsAreSound$$' $(CONCURRENT)
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml
@@ -135,6 +138,25 @@ opendc: build
 	build/tracer export datasets/sample --format opendc -o build/opendc/workload
 	mvn --quiet --batch-mode --file scripts/opendc/pom.xml dependency:build-classpath -Dmdep.outputFile="$$PWD/build/opendc/classpath"
 	java -cp "$$(cat build/opendc/classpath)" scripts/opendc/Read.java build/opendc/workload
+
+## slurm: the batch script and a campaign's jobs on a real Slurm of one node, from Debian's packages (four minutes; needs root)
+slurm: build
+	scripts/slurm.sh scripts/slurm-check.sh
+
+## k8s: the Indexed Job and a campaign's Jobs, held against Kubernetes' own schemas
+k8s: build build/k8s/ready
+	rm -rf build/k8s/jobs && build/tracer campaign docs/campaign.yaml --emit k8s -o build/k8s/jobs
+	for version in 1.31.0 1.37.0; do for file in deploy/k8s/job.yaml build/k8s/jobs/*.yaml; do \
+		build/k8s/bin/kubernetes-validate --strict --kubernetes-version "$$version" "$$file"; done; done
+
+build/k8s/ready: scripts/requirements-k8s.txt
+	python3 -m venv build/k8s
+	build/k8s/bin/pip install --quiet --requirement scripts/requirements-k8s.txt
+	touch $@
+
+## image: deploy/Containerfile built and run without an image registry, on Debians made here (needs root)
+image:
+	scripts/image.sh
 
 ## fuzz: every fuzzer for TIME each, 60 s unless told; what breaks one is kept as a seed
 fuzz:

@@ -16,8 +16,8 @@ import (
 type Side struct {
 	Dir string `json:"dataset"`
 	Run string `json:"run,omitempty"`
-	GPU string `json:"gpu,omitempty"` // exact name, or its slug as in the dataset's folders
-	LLM string `json:"llm,omitempty"` // the same
+	GPU string `json:"gpu,omitempty"` // as query.Choice takes it
+	LLM string `json:"llm,omitempty"`
 }
 
 // Measured is a side with the runs that it selects, and what they were measured with.
@@ -136,9 +136,12 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 	if err != nil {
 		return err
 	}
-	fits := func(asked, name string) bool { return asked == "" || asked == name || asked == schema.Slug(name) }
+	choice := query.Choice{GPU: m.GPU, LLM: m.LLM}
+	if m.Run != "" {
+		choice.Runs = []string{m.Run}
+	}
 	for _, r := range rows {
-		if m.Run != "" && m.Run != r.RunID || !fits(m.GPU, r.GPU) || !fits(m.LLM, r.LLM) {
+		if !choice.Takes(r.RunID, r.GPU, r.UUID, r.LLM) {
 			continue
 		}
 		for list, v := range map[*[]string]string{&m.RunIDs: r.RunID, &m.GPUs: r.GPU, &m.LLMs: r.LLM, &m.Engines: r.Engine, &m.Corpora: r.Corpus, &m.Served: query.Served(r.Names, r.Together), &m.Boards: r.UUID} {

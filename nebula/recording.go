@@ -21,9 +21,28 @@ type recording struct {
 
 	bytes    []byte
 	lines    []recordedLine
-	lineAt   int   // where the unfinished line begins
-	endNS    int64 // the last line's arrival, or the end of the stream
-	finished bool  // [DONE] was seen
+	lineAt   int              // where the unfinished line begins
+	endNS    int64            // the last line's arrival, or the end of the stream
+	finished bool             // [DONE] was seen
+	heard    func(atNS int64) // is told of the first token while the answer goes on; nil once it was, or where nobody asks
+}
+
+// soon is within how many lines of an answer its first token is looked for while it goes on.
+const soon = 64
+
+// listenForToken tells of the first token. Until then nothing else is waited for, so that decoding delays no stamp.
+func (r *recording) listenForToken() {
+	if r.heard == nil {
+		return
+	}
+	events, _ := r.events()
+	a := decode(events, false)
+	if len(a.tokensNS) > 0 {
+		r.heard(a.tokensNS[0])
+	}
+	if len(a.tokensNS) > 0 || len(r.lines) > soon {
+		r.heard = nil
+	}
 }
 
 // recordedLine is one line without its line break.
@@ -51,6 +70,7 @@ func (r *recording) read(body io.Reader, seen arrivals) error {
 			if tooLarge := r.take(n); tooLarge != nil || r.finished {
 				return tooLarge
 			}
+			r.listenForToken()
 		}
 		switch {
 		case errors.Is(err, io.EOF):

@@ -154,6 +154,7 @@ func (w *worker) attempt(ctx context.Context, p *schema.Prompt, call Call, began
 	if w.err = w.push(ctx, &schema.SpanEvent{OpenNS: clock.Now(), Opening: w.c.opening(p, call)}); w.err != nil {
 		return &Reply{Span: w.c.newSpan(p, call)} // never opened: there is no row to lose
 	}
+	call.heard = func(ns int64) { w.sink.Push(&schema.SpanEvent{FirstTokenNS: ns}) } // for who watches: a full ring may lose it
 	reply := w.c.Send(ctx, p, call)
 	w.err = w.push(ctx, &schema.SpanEvent{Span: reply.Span})
 	if w.err == nil {

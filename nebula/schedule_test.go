@@ -74,12 +74,12 @@ func TestEveryPromptIsSentOnceAndOpensBeforeItStarts(t *testing.T) {
 			var warmEnd, firstStart int64
 			for _, sink := range s.Sinks {
 				l := sink.(*ledger)
-				for i := 0; i < len(l.events); i += 2 {
-					open, span := l.events[i], l.events[i+1].Span
-					if open.Span != nil || span == nil {
-						t.Fatalf("event %d is not an opening with its closing", i)
+				for i := 0; i < len(l.events); i += 3 {
+					open, token, span := l.events[i], l.events[i+1], l.events[i+2].Span
+					if open.Span != nil || span == nil || token.FirstTokenNS != span.FirstTokenNS.V || token.FirstTokenNS != l.atNS[i+1] {
+						t.Fatalf("event %d is not an opening with its first token, told at once, and its closing", i)
 					}
-					if open.OpenNS > l.atNS[i] || l.atNS[i] > span.StartNS || span.EndNS > l.atNS[i+1] {
+					if open.OpenNS > l.atNS[i] || l.atNS[i] > span.StartNS || span.EndNS > l.atNS[i+2] {
 						t.Errorf("opened %d, queued %d, started %d", open.OpenNS, l.atNS[i], span.StartNS)
 					}
 					succeeded(t, span)
@@ -197,7 +197,7 @@ func TestInterruptedRunHandsOverItsSpans(t *testing.T) {
 		}
 		for _, sink := range s.Sinks {
 			l := sink.(*ledger)
-			if len(l.events) != 2 || l.events[1].Span.ErrorType != ErrTypeInterrupted || !l.events[1].Span.FirstTokenNS.OK {
+			if len(l.events) != 3 || l.events[2].Span.ErrorType != ErrTypeInterrupted || !l.events[2].Span.FirstTokenNS.OK {
 				t.Errorf("events %+v", l.events)
 			}
 		}

@@ -28,6 +28,7 @@ type Call struct {
 
 	dress dress
 	learn bool
+	heard func(firstTokenNS int64)
 }
 
 // Reply is what came of one attempt.
@@ -107,6 +108,7 @@ func (c *Client) Send(ctx context.Context, p *schema.Prompt, call Call) *Reply {
 
 	x.rec = c.recordings.Get().(*recording)
 	x.rec.reset(c.cfg.MaxLineBytes, c.cfg.MaxTotalBytes, linesFor(p.MaxTokens))
+	x.rec.heard = call.heard
 	defer c.keepRecording(x.rec)
 	x.run(body, call.KeepText)
 	return reply

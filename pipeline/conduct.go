@@ -20,13 +20,23 @@ type conduct struct {
 
 // holes are where a board has no readings for too long. A run that came to its end has better: its sampler's own gaps.
 type holes struct {
-	lastNS int64 // the last reading; before the first, the start of the run
-	gaps   []schema.Gap
+	lastNS  int64 // the last reading; before the first, the start of the run
+	gaps    []schema.Gap
+	damaged []schema.Gap // because the journal is
+}
+
+// across says whether the journal is damaged between the last reading and this one, and remembers that.
+func (h *holes) across(ns int64, lost damaged) bool {
+	if !lost.between(h.lastNS, ns) {
+		return false
+	}
+	h.damaged = append(h.damaged, schema.Gap{FromNS: h.lastNS, ToNS: ns, Why: schema.GapDamaged})
+	return true
 }
 
 // until ends the time since the last reading; the plan was to read the board every so often.
-func (h *holes) until(ns int64, period time.Duration) {
-	if ns-h.lastNS > int64(schema.LongestSilence(period)) {
+func (h *holes) until(ns int64, period time.Duration, lost damaged) {
+	if !h.across(ns, lost) && ns-h.lastNS > int64(schema.LongestSilence(period)) {
 		h.gaps = append(h.gaps, schema.Gap{FromNS: h.lastNS, ToNS: ns, Why: schema.GapUnknown})
 	}
 	h.lastNS = ns
@@ -34,20 +44,16 @@ func (h *holes) until(ns int64, period time.Duration) {
 
 // atEnd are the gaps of a board whose run broke off at an instant: its readings from the horizon on, up to its last, are
 // left out. Where it was not to be read all the time, a silence tells nothing.
-func (h *holes) atEnd(horizon, lastNS, endNS int64, period time.Duration, sparse bool) []schema.Gap {
+func (h *holes) atEnd(horizon, lastNS, endNS int64, period time.Duration, sparse bool, lost damaged) []schema.Gap {
 	if sparse {
-		h.gaps = nil
+		h.gaps, period = nil, math.MaxInt64/10
 	}
 	if lastNS > 0 {
-		if !sparse {
-			h.until(min(horizon, lastNS), period)
-		}
+		h.until(min(horizon, lastNS), period, lost)
 		h.gaps = append(h.gaps, schema.Gap{FromNS: min(horizon, lastNS), ToNS: lastNS, Why: schema.GapUnlabelled})
 		h.lastNS = lastNS
 	}
-	if !sparse {
-		h.until(endNS, period)
-	}
+	h.until(endNS, period, lost)
 	return h.gaps
 }
 

@@ -72,6 +72,8 @@ type derived struct {
 	counters  []counter
 	conducts  []conduct // per board
 	requested bool
+	damaged   damaged
+	between   []int64 // per board: readings in those holes
 }
 
 type mean struct {
@@ -131,6 +133,19 @@ func Free(dir, id, host string) error {
 	return elsewhere(out, id)
 }
 
+// ElsewhereError is a store.ErrRunExists whose run is another host's.
+type ElsewhereError struct {
+	Host string
+	does string
+}
+
+func (e *ElsewhereError) Error() string {
+	return fmt.Sprintf("%v: host %s %s; choose another --run-id", store.ErrRunExists, e.Host, e.does)
+}
+
+// Unwrap is store.ErrRunExists.
+func (*ElsewhereError) Unwrap() error { return store.ErrRunExists }
+
 // elsewhere refuses a run id that another host has used in the dataset, since request ids begin with it, and one whose files
 // stand there without their manifest, as where the tables alone were copied.
 func elsewhere(out store.Run, id string) error {
@@ -140,7 +155,7 @@ func elsewhere(out store.Run, id string) error {
 	}
 	for name, m := range catalog.Runs {
 		if m.RunID == id && name != out.Name {
-			return fmt.Errorf("%w: host %s has measured it into this dataset; choose another --run-id", store.ErrRunExists, m.Host)
+			return &ElsewhereError{Host: m.Host, does: "has measured it into this dataset"}
 		}
 	}
 	journals, err := journal.Names(out.Root)
@@ -149,7 +164,7 @@ func elsewhere(out store.Run, id string) error {
 	}
 	for _, name := range journals {
 		if run := journal.Peek(out.Root, name).Run; run.ID == id && name != out.Name {
-			return fmt.Errorf("%w: host %s is writing it, or has broken off; choose another --run-id", store.ErrRunExists, run.Host)
+			return &ElsewhereError{Host: run.Host, does: "is writing it, or has broken off"}
 		}
 	}
 	if file := out.Stray(); file != "" {
@@ -170,7 +185,7 @@ func (p *Pipeline) derive(workers int) {
 		rows: p.journal.Rows(), open: make([]int64, workers),
 		parts: map[partition]*store.Part[schema.Sample]{}, seq: map[partition]int{},
 		labelled: make([]int64, boards), baseline: make([]mean, boards), counters: make([]counter, boards),
-		conducts: make([]conduct, boards),
+		conducts: make([]conduct, boards), between: make([]int64, boards),
 	}
 	for i := range p.Boards {
 		p.power = append(p.power, energy.NewUpdates(p.Boards[i].Power.Period))
@@ -210,6 +225,10 @@ func (p *Pipeline) label(before, horizon int64) (err error) {
 			if r.MidNS() >= horizon {
 				return nil
 			}
+			if p.damaged.cover(r.MidNS()) {
+				p.between[r.Board]++
+				continue
+			}
 			if err := p.file(r); err != nil {
 				return err
 			}
@@ -231,7 +250,7 @@ func (p *Pipeline) file(r *schema.Reading) error {
 	}
 	p.counters[r.Board].add(r)
 	p.conducts[r.Board].add(r, &p.Boards[r.Board], !p.requested)
-	p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod)
+	p.conducts[r.Board].holes.until(r.MidNS(), p.Planned[r.Board].PowerPeriod, p.damaged)
 	key := partition{r.Board, l.stage}
 	out := p.parts[key]
 	if out == nil {
@@ -329,6 +348,7 @@ func (p *Pipeline) publish(sampling []schema.Sampling, tracer string) (store.Man
 			return store.Manifest{}, err
 		}
 	}
+	p.tellHoles(sampling)
 	p.judge(sampling)
 	energies := p.estimate()
 	p.charge(energies)
@@ -343,7 +363,7 @@ func (p *Pipeline) publish(sampling []schema.Sampling, tracer string) (store.Man
 		return store.Manifest{}, err
 	}
 	m := store.Manifest{
-		RunID: p.Run.ID, Continues: p.Run.Continues, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status,
+		RunID: p.Run.ID, Continues: p.Run.Continues, LaunchID: p.Run.Launch, Rank: p.Run.Rank, Host: p.Run.Host, SchemaVersion: schema.Version, Tracer: tracer, Status: p.Run.Status,
 		CorpusID: p.Run.CorpusID, Files: p.finished, Job: p.Job,
 	}
 	return m, p.out.Publish(&m)

@@ -220,6 +220,9 @@ func (p *Pipeline) takeSpans() error {
 }
 
 func (p *Pipeline) take(worker int, e schema.SpanEvent) error {
+	if e.FirstTokenNS != 0 {
+		return p.persist(func() error { return p.journal.Answering(worker, e.FirstTokenNS) })
+	}
 	if e.Span == nil {
 		p.open[worker] = e.OpenNS
 		return p.persist(func() error { return p.journal.Opened(worker, e.OpenNS, e.Opening) })

@@ -17,11 +17,11 @@ import (
 type Recovered struct {
 	Manifest   store.Manifest
 	Run        schema.Run
-	Whole      bool                 // nothing is lost: the run had ended, and only its publication had not
-	Damage     *journal.DamageError // what of the journal could not be read; nil where all could
-	Kept       string               // where the journal was set aside, because there is more behind the damage
-	Unlabelled int64                // readings left out: taken since the oldest request that never ended began
-	InFlight   int                  // requests that never ended
+	Whole      bool                   // nothing is lost: the run had ended, and only its publication had not
+	Damage     []*journal.DamageError // what of the journal could not be read
+	Kept       string                 // where the journal was set aside, because it is damaged inside
+	Unlabelled int64                  // readings left out: taken while a request was in flight of which no end is known
+	InFlight   int                    // requests of which no end is known
 }
 
 // Recover publishes what the journal of a run holds and removes it. It may break off at any instant, and be done again. It
@@ -50,7 +50,7 @@ func Recover(dir, name, tracer string, unlocked bool) (r Recovered, err error) {
 	if err != nil {
 		return r, errors.Join(err, j.Close())
 	}
-	if r.Damage != nil && r.Damage.Inside {
+	if slices.ContainsFunc(r.Damage, func(d *journal.DamageError) bool { return d.Inside }) {
 		r.Kept, err = j.SetAside()
 		return r, err
 	}
@@ -65,13 +65,17 @@ func republish(j *journal.Journal, out store.Run, tracer string) (r Recovered, e
 		return r, err
 	}
 	sampling := end.sampling
-	if r.Whole = sampling != nil; !r.Whole {
-		r.InFlight = len(end.inFlight)
+	r.Whole, r.Damage = sampling != nil && len(end.damage) == 0, end.damage
+	switch {
+	case r.Whole:
+	case sampling != nil:
+		r.InFlight, r.Unlabelled = len(end.cut), p.mendEnd(sampling, &end)
+	default:
+		r.InFlight = len(end.cut) + len(end.inFlight)
 		if sampling, r.Unlabelled, err = p.brokenOff(end); err != nil {
 			return r, err
 		}
 	}
-	r.Damage = end.damage
 	r.Manifest, err = p.publish(sampling, tracer)
 	r.Run = h.Run
 	return r, err
@@ -83,9 +87,18 @@ type ending struct {
 	sampling []schema.Sampling // nil where the run broke off
 	look     journal.Look      // the last
 	steps    []schema.ClockStep
-	damage   *journal.DamageError
+	damage   []*journal.DamageError
+	cut      []*schema.Span       // requests whose end is lost
 	horizon  int64                // up to where readings are labelled
 	inFlight map[int]*schema.Span // by worker
+}
+
+// unread is how much of the journal could not be read.
+func (e *ending) unread() (bytes int64) {
+	for _, d := range e.damage {
+		bytes += d.Bytes
+	}
+	return bytes
 }
 
 // replay labels all that the journal holds, from nothing.
@@ -102,9 +115,6 @@ func (p *Pipeline) replay() (e ending, err error) {
 	for err == nil {
 		err = p.follow(events, &e)
 	}
-	if d, ok := errors.AsType[*journal.DamageError](err); ok {
-		e.damage, err = d, io.EOF
-	}
 	if !errors.Is(err, io.EOF) {
 		return e, err
 	}
@@ -119,7 +129,14 @@ func (p *Pipeline) replay() (e ending, err error) {
 // follow takes one frame.
 func (p *Pipeline) follow(events *journal.Replay, end *ending) error {
 	e, err := events.Next()
+	d, isDamage := errors.AsType[*journal.DamageError](err)
 	switch {
+	case isDamage && d.Inside:
+		end.damage = append(end.damage, d)
+		return p.passDamage(events, end)
+	case isDamage:
+		end.damage = append(end.damage, d)
+		return io.EOF
 	case err != nil:
 		return err
 	case e.Span != nil:
@@ -131,6 +148,7 @@ func (p *Pipeline) follow(events *journal.Replay, end *ending) error {
 			e.Opening.StartNS = e.OpenNS
 			end.inFlight[e.Worker] = e.Opening
 		}
+	case e.FirstTokenNS != 0: // for who watches
 	case e.End != nil:
 		*p.Run, end.sampling = e.End.Run, e.End.Sampling
 	default:
@@ -161,18 +179,16 @@ func (p *Pipeline) brokenOff(end ending) (sampling []schema.Sampling, unlabelled
 		return nil, 0, err
 	}
 	run := p.Run
-	run.Status, run.JournalCut = schema.StatusRecovered, schema.Some(int64(0))
-	if end.damage != nil {
-		run.JournalCut.V = end.damage.Bytes
-	}
+	run.Status, run.JournalCut = schema.StatusRecovered, schema.Some(end.unread())
 	p.endRun(end)
 	took := time.Duration(run.End.MonotonicNS - run.Start.MonotonicNS).Seconds()
 	blocks := slices.ContainsFunc(p.requests, func(r schema.Request) bool { return r.Overhead.Round.OK }) // of tracer overhead, some without readings
 	for i, s := range p.Planned {
 		unlabelled += left[i]
+		left[i] += p.between[i]
 		s.Unknown, s.Readings, s.Unlabelled = true, p.labelled[i]+left[i], left[i]
 		s.ClockSteps = end.steps
-		s.Gaps = p.conducts[i].holes.atEnd(end.horizon, lastNS[i], run.End.MonotonicNS, s.PowerPeriod, blocks)
+		s.Gaps = p.conducts[i].holes.atEnd(end.horizon, lastNS[i], run.End.MonotonicNS, s.PowerPeriod, blocks, p.damaged)
 		if took > 0 {
 			s.AchievedHz = float64(s.Readings) / took
 		}
@@ -211,8 +227,12 @@ func (p *Pipeline) endRun(end ending) {
 	for _, s := range end.inFlight {
 		last = max(last, s.StartNS)
 	}
+	for _, s := range end.cut {
+		last = max(last, s.StartNS)
+	}
 	run.End.WallNS += last - run.End.MonotonicNS
 	run.End.MonotonicNS = last
+	p.interrupt(end.cut)
 	for _, s := range end.inFlight {
 		s.EndNS, s.ErrorType, s.GivenUp = last, schema.ErrorInterrupted, true
 		s.Invalid = s.Reasons(schema.Asked{})

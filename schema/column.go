@@ -28,6 +28,7 @@ type Column[R any] struct {
 	Doc      string
 	OTel     string // the OpenTelemetry or DCGM name of the same quantity, where there is one
 	Encoding Encoding
+	Added    bool // after others of this Version, so that older files lack it; one that is Nullable need not say so
 
 	bind func(array.Builder) func([]R) // of any other: ties the column to its builder; the result appends one value per row
 }
@@ -38,6 +39,22 @@ type Table[R any] struct {
 	Doc     string // what one row is
 	SortKey string // columns that each file is sorted by, comma-separated
 	Columns []Column[R]
+}
+
+// added marks a column that older files lack.
+func added[R any](c Column[R]) Column[R] {
+	c.Added = true
+	return c
+}
+
+// Added are the columns that may not be NULL and that older files of this Version lack.
+func (t Table[R]) Added() (names []string) {
+	for _, c := range t.Columns {
+		if c.Added {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 // Schema is the table's Arrow schema, with units, descriptions and the sort order as metadata.

@@ -70,11 +70,11 @@ func accountColumns() []Column[RunBoard] {
 		misfit,
 		seconds("energy_window_s", "between the first and the last reading of the energy counter", func(a *Account) Opt[float64] { return a.WindowS }),
 		joules("energy_counted_j", "by the board's counter over that window; NULL where it was not read, or went back", func(a *Account) Opt[float64] { return a.CounterJ }),
-		whole("energy_counter_resets", "", "times that the counter went back: the driver was loaded anew", func(r *RunBoard) int64 { return r.CounterResets }),
+		added(whole("energy_counter_resets", "", "times that the counter went back: the driver was loaded anew", func(r *RunBoard) int64 { return r.CounterResets })),
 		joules("energy_estimated_j", "by the power sensor over the same window: all stages", func(a *Account) Opt[float64] { return a.EstimateJ }),
 		percent,
-		{Name: "valid", Type: typeBool, Doc: "nothing speaks against using the run's energies", bind: required(func(r *RunBoard) bool { return len(r.Reasons) == 0 })},
-		{Name: "invalid_reasons", Type: typeStrings, Doc: "codes, empty where valid", bind: stringList(func(r *RunBoard) []string { return r.Reasons })},
+		added(Column[RunBoard]{Name: "valid", Type: typeBool, Doc: "nothing speaks against using the run's energies", bind: required(func(r *RunBoard) bool { return len(r.Reasons) == 0 })}),
+		added(Column[RunBoard]{Name: "invalid_reasons", Type: typeStrings, Doc: "codes, empty where valid", bind: stringList(func(r *RunBoard) []string { return r.Reasons })}),
 	}
 }
 

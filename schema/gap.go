@@ -27,6 +27,7 @@ const (
 	GapStalled    = "stalled"    // the sampler did not get to it: a slow call to another board, or the process was stopped
 	GapDropped    = "dropped"    // its readings found no room in the ring
 	GapUnlabelled = "unlabelled" // the run broke off with requests in flight, so that nobody knows its readings' stage
+	GapDamaged    = "damaged"    // the run's journal is damaged there
 	GapUnknown    = "unknown"    // the run broke off before its sampler could say; the readings themselves show the gap
 )
 

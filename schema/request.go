@@ -76,7 +76,7 @@ var Requests = Table[Request]{
 		},
 		{Name: "gpu_uuids", Type: typeStrings, Doc: "the boards sampled meanwhile", bind: stringList(func(r *Request) []string { return r.GPUUUIDs })},
 		{Name: "warmup", Type: typeBool, Doc: "sent to warm the server up; leave out of statistics", bind: required(func(r *Request) bool { return r.Warmup })},
-		{Name: "repetition", Type: typeInt32, Encoding: Delta, Doc: "of the prompt in this run; 1 is the first", bind: required(func(r *Request) int32 { return max(r.Prompt.Repetition, 1) })},
+		added(Column[Request]{Name: "repetition", Type: typeInt32, Encoding: Delta, Doc: "of the prompt in this run; 1 is the first", bind: required(func(r *Request) int32 { return max(r.Prompt.Repetition, 1) })}),
 		{Name: "attempt", Type: typeInt32, Encoding: Delta, Doc: "1 is the first", bind: required(func(r *Request) int32 { return r.Attempt })},
 		{
 			Name: "start_timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC", Doc: "the request was handed to the kernel",
@@ -111,7 +111,7 @@ var Requests = Table[Request]{
 		},
 		{
 			Name: "text_tokens", Type: typeInt32, Encoding: Delta, Unit: "tokens", Doc: "of what was sent, before the chat template, by runs.tokenizer; input_tokens should be this and runs.template_tokens",
-			bind: required(func(r *Request) int32 { return r.TextTokens }),
+			bind: required(func(r *Request) int32 { return r.TextTokens }), Added: true,
 		},
 		{
 			Name: "input_tokens", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens", OTel: "OTel gen_ai.usage.input_tokens", Doc: "the prompt as the server counted it, chat template included",

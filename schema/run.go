@@ -25,6 +25,8 @@ const (
 type Run struct {
 	ID            string
 	Continues     string // the run that this one goes on with; empty where it is none
+	Launch        string // --run-id as it was given, which the processes of one launch share
+	Rank          string // of the process among them; empty where it is on its own
 	Host          string
 	Command       string // without secrets
 	TracerVersion string
@@ -56,7 +58,7 @@ type Run struct {
 	Interrupted int32
 	Invalid     int32
 
-	JournalCut     Opt[int64]    // bytes that the end of a broken journal was too damaged to give; absent where none broke
+	JournalCut     Opt[int64]    // bytes that a broken journal was too damaged to give; absent where none broke
 	JournalSyncMax time.Duration // the longest fsync of the journal
 	RingPeak       Opt[float64]  // most of the readings' ring that was ever full, 0 to 1
 }
@@ -116,6 +118,8 @@ var Runs = Table[RunBoard]{
 		text("run_id", "the run", func(r *RunBoard) string { return r.Run.ID }),
 		text("host", "the machine that measured", func(r *RunBoard) string { return r.Run.Host }),
 		optText("continues", "the run that this one goes on with, by collect --resume; NULL where it is none", func(r *RunBoard) string { return r.Run.Continues }),
+		optText("launch_id", "--run-id as it was given: what a launcher calls all of its processes; their runs are called <launch_id>.<rank>; NULL where none was given", func(r *RunBoard) string { return r.Run.Launch }),
+		optText("rank", "of the process in its launch: r3 (SLURM_PROCID, JOB_COMPLETION_INDEX or --rank), a2r3 (of task 2 of a job array) or host-NAME; NULL where it is on its own", func(r *RunBoard) string { return r.Run.Rank }),
 		text("status", "complete, interrupted (stopped, and committed) or recovered (it broke off; its rows come from its journal)", func(r *RunBoard) string { return string(r.Run.Status) }),
 		{Name: "simulated", Type: typeBool, Doc: "the board or the server is simulated", bind: required(func(r *RunBoard) bool { return r.Run.Simulated })},
 		text("command", "the command line, without secrets", func(r *RunBoard) string { return r.Run.Command }),
@@ -123,7 +127,7 @@ var Runs = Table[RunBoard]{
 		text("schema_version", "of the dataset", func(*RunBoard) string { return Version }),
 		optText("git_commit", "that the program was built from", func(r *RunBoard) string { return r.Run.GitCommit }),
 		text("corpus_id", "the corpus sent: file name under prompts/, hash of its contents", func(r *RunBoard) string { return r.Run.CorpusID }),
-		text("tokenizer", "that counted requests.text_tokens: the server's own, a tokenizer.json's hash, or an embedded one", func(r *RunBoard) string { return r.Run.Tokenizer }),
+		added(text("tokenizer", "that counted requests.text_tokens: the server's own, a tokenizer.json's hash, or an embedded one", func(r *RunBoard) string { return r.Run.Tokenizer })),
 		{
 			Name: "template_tokens", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens", Doc: "added to a text by the chat template: usage less text_tokens of one short request before the run; NULL where the server counts nothing",
 			bind: optional(func(r *RunBoard) Opt[int32] { return r.Run.Template }),
@@ -140,7 +144,7 @@ var Runs = Table[RunBoard]{
 		text("server", "profile of the model server", func(r *RunBoard) string { return r.Run.Server }),
 		optText("engine_version", "by the server's own word", func(r *RunBoard) string { return r.Run.EngineVersion }),
 		text("endpoint", "base URL, without credentials", func(r *RunBoard) string { return r.Run.Endpoint }),
-		{Name: "insecure", Type: typeBool, Doc: "the endpoint's certificate was not checked (--insecure): nobody knows who answered", bind: required(func(r *RunBoard) bool { return r.Run.Insecure })},
+		added(Column[RunBoard]{Name: "insecure", Type: typeBool, Doc: "the endpoint's certificate was not checked (--insecure): nobody knows who answered", bind: required(func(r *RunBoard) bool { return r.Run.Insecure })}),
 		{Name: "concurrency", Type: typeInt32, Encoding: Delta, Doc: "requests kept in flight", bind: required(func(r *RunBoard) int32 { return r.Run.Concurrency })},
 		{Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index", bind: required(func(r *RunBoard) int32 { return r.Board.Index })},
 		text("gpu_uuid", "the board", func(r *RunBoard) string { return r.Board.UUID }),
@@ -168,15 +172,15 @@ var Runs = Table[RunBoard]{
 		optLength("sensor_window_s", "averaging window of instant power; NULL where it is not known", func(r *RunBoard) time.Duration { return r.Board.Power.Window }),
 		{Name: "sensor_period_confidence", Type: typeFloat64, Nullable: true, Doc: "mean resultant length of the changes seen at sensor_period_s, 0 to 1; NULL where the period was not measured", bind: optional(func(r *RunBoard) Opt[float64] { return r.Board.Power.PeriodConfidence })},
 		optLength("sensor_window_error_s", "±, 95 %, of a measured window; NULL where it was not measured", func(r *RunBoard) time.Duration { return r.Board.Power.WindowError }),
-		{Name: "sensor_is_average", Type: typeBool, Doc: "the value is a running average over many updates, which resolves no stage", bind: required(func(r *RunBoard) bool { return r.Board.Power.Average })},
-		{Name: "sensor_gain_error", Type: typeFloat64, Doc: "relative to an external meter, 95 %; 0 only where the gain is known, as on simulated boards", bind: required(func(r *RunBoard) float64 { return r.Board.Power.GainError })},
+		added(Column[RunBoard]{Name: "sensor_is_average", Type: typeBool, Doc: "the value is a running average over many updates, which resolves no stage", bind: required(func(r *RunBoard) bool { return r.Board.Power.Average })}),
+		added(Column[RunBoard]{Name: "sensor_gain_error", Type: typeFloat64, Doc: "relative to an external meter, 95 %; 0 only where the gain is known, as on simulated boards", bind: required(func(r *RunBoard) float64 { return r.Board.Power.GainError })}),
 		text("sensor_provenance", "where period and window come from", func(r *RunBoard) string { return r.Board.Power.Provenance }),
 		whole("readings", "", "taken", func(r *RunBoard) int64 { return r.Readings }),
 		wholeSampled("readings_dropped", "", "taken, and lost to a full ring; NULL, as all that the sampler tells at its end, in a recovered run", func(r *RunBoard) int64 { return r.Dropped }),
 		wholeSampled("ticks_missed", "", "slots of the plan in which no reading was taken", func(r *RunBoard) int64 { return r.MissedTicks }),
-		whole("readings_without_power", "", "in which instant power was asked for and failed, or is not supported: NULL there; a value of 0 W, which no working board draws, is a failure too", func(r *RunBoard) int64 { return r.PowerAbsent }),
-		listOf("gaps", "stretches without rows of this board, though the plan asked for them: from_monotonic_ns=… to_monotonic_ns=… (its last reading before and first after) why=lost, reset, hang, reopened, suspend (with slept_s=…, which monotonic_ns does not count), stalled (the sampler did not get to it for over 1 s), dropped, or, in a recovered run, unlabelled (readings_unlabelled: from the opening of the oldest request that never ended to the last reading) or unknown (its readings alone tell of it)", func(r *RunBoard) []Gap { return r.Gaps }),
-		listOf("clock_steps", "steps of the wall clock by more than 10 ms: from_monotonic_ns=… to_monotonic_ns=… (the looks at the clock before and after) step_s=…; timestamps of rows do not follow it", func(r *RunBoard) []ClockStep { return r.ClockSteps }),
+		added(whole("readings_without_power", "", "in which instant power was asked for and failed, or is not supported: NULL there; a value of 0 W, which no working board draws, is a failure too", func(r *RunBoard) int64 { return r.PowerAbsent })),
+		added(listOf("gaps", "stretches without rows of this board, though the plan asked for them: from_monotonic_ns=… to_monotonic_ns=… (its last reading before and first after) why=lost, reset, hang, reopened, suspend (with slept_s=…, which monotonic_ns does not count), stalled (the sampler did not get to it for over 1 s), dropped, or, in a recovered run, unlabelled (readings_unlabelled: from the opening of the oldest request that never ended to the last reading), damaged (the journal is, so that what was read and asked there is lost) or unknown (its readings alone tell of it)", func(r *RunBoard) []Gap { return r.Gaps })),
+		added(listOf("clock_steps", "steps of the wall clock by more than 10 ms: from_monotonic_ns=… to_monotonic_ns=… (the looks at the clock before and after) step_s=…; timestamps of rows do not follow it", func(r *RunBoard) []ClockStep { return r.ClockSteps })),
 		lengthSampled("lateness_p50_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP50 }),
 		lengthSampled("lateness_p99_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP99 }),
 		lengthSampled("lateness_max_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessMax }),
@@ -187,7 +191,7 @@ var Runs = Table[RunBoard]{
 		{Name: "call_budget", Type: typeFloat64, Nullable: true, Doc: "share of wall time that the governor left to this board's calls; NULL where it only watched", bind: optional(func(r *RunBoard) Opt[float64] { return Opt[float64]{V: r.Budget, OK: r.Budget > 0} })},
 		{Name: "call_share", Type: typeFloat64, Nullable: true, Doc: "share of wall time that this board's calls took", bind: sampled(func(r *RunBoard) float64 { return r.CallShare })},
 		{Name: "call_share_peak", Type: typeFloat64, Nullable: true, Doc: "the same over the busiest 5 s, without the time in which the thread had lost its core", bind: sampled(func(r *RunBoard) float64 { return r.CallPeak })},
-		listOf("period_changes", "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", func(r *RunBoard) []PeriodChange { return r.PeriodChanges }),
+		added(listOf("period_changes", "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", func(r *RunBoard) []PeriodChange { return r.PeriodChanges })),
 		{
 			Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",
 			bind: optional(func(r *RunBoard) Opt[float64] { return r.IdlePowerW }),
@@ -197,8 +201,8 @@ var Runs = Table[RunBoard]{
 		whole("requests_succeeded", "", "complete answers", func(r *RunBoard) int64 { return int64(r.Run.Succeeded) }),
 		whole("requests_failed", "", "errors", func(r *RunBoard) int64 { return int64(r.Run.Failed) }),
 		whole("requests_interrupted", "", "in flight when the run was stopped", func(r *RunBoard) int64 { return int64(r.Run.Interrupted) }),
-		whole("readings_unlabelled", "", "journalled and not published: taken while a request was in flight that never ended, so that nobody knows their stage", func(r *RunBoard) int64 { return r.Unlabelled }),
-		{Name: "journal_cut_bytes", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "bytes", Doc: "at the end of a recovered run's journal, too torn to be read; NULL where the run did not break off", bind: optional(func(r *RunBoard) Opt[int64] { return r.Run.JournalCut })},
+		added(whole("readings_unlabelled", "", "journalled and not published: taken while a request was in flight of which no end is known, so that nobody knows their stage; or lost with damage of the journal, where that had its end", func(r *RunBoard) int64 { return r.Unlabelled })),
+		{Name: "journal_cut_bytes", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "bytes", Doc: "of a recovered run's journal, torn at its end or damaged, that could not be read; NULL where the run did not break off", bind: optional(func(r *RunBoard) Opt[int64] { return r.Run.JournalCut })},
 		optLength("journal_sync_max_s", "the longest fsync of the journal; NULL where none is known", func(r *RunBoard) time.Duration { return r.Run.JournalSyncMax }),
 		{Name: "ring_peak_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "most of the readings' ring that was ever full: at 1 readings were dropped", bind: optional(func(r *RunBoard) Opt[float64] { return r.Run.RingPeak })},
 		whole("requests_invalid", "", "with a reason code, whatever their outcome", func(r *RunBoard) int64 { return int64(r.Run.Invalid) }),

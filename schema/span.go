@@ -87,13 +87,15 @@ type Span struct {
 	Invalid      []string // reason codes, e.g. prefix_cache_hit
 }
 
-// SpanEvent is what a worker tells the pipeline: first that a request opens, then, with its span, that it closed. A
+// SpanEvent is what a worker tells the pipeline: first that a request opens, then, with its span, that it closed; between
+// them it may tell of the first token, for those who watch the run. A
 // worker has at most one request open, and stamps the span's StartNS after the opening is queued: whoever reads the
 // clock and then finds no opening queued knows that no span will begin before that reading.
 type SpanEvent struct {
-	OpenNS  int64 // no later than the span's StartNS; 0 in a closing event
-	Opening *Span // what is known of the request as it opens; nil in a closing event
-	Span    *Span // nil in an opening event
+	OpenNS       int64 // no later than the span's StartNS; 0 in any but an opening event
+	Opening      *Span // what is known of the request as it opens; nil in any other
+	FirstTokenNS int64 // 0 in any other
+	Span         *Span // nil in any but a closing event
 }
 
 // GivenUpSettle is for how long after a given-up request the board may still be working on it: no new request is sent in

@@ -96,14 +96,21 @@ func Dataset(ctx context.Context, root, tracer string, done func(Folder)) error 
 	if err != nil {
 		return err
 	}
+	var finishing []func() error // all at the end: each waits for readers to settle
 	for _, f := range folders {
 		c := compaction{root: root, tracer: tracer, Folder: f, some: true, drop: store.Remove}
-		if err := c.run(ctx); err != nil {
-			return fmt.Errorf("compacting %s: %w", f.Path, err)
+		var finish func() error
+		if finish, err = c.run(ctx); err != nil {
+			err = fmt.Errorf("compacting %s: %w", f.Path, err)
+			break
 		}
+		finishing = append(finishing, finish)
 		done(c.Folder)
 	}
-	return nil
+	for _, finish := range finishing {
+		err = errors.Join(err, finish())
+	}
+	return err
 }
 
 // Without rewrites a file that holds rows of several runs without those of some of them; drop takes the file away. The
@@ -113,7 +120,11 @@ func Without(ctx context.Context, root, tracer string, f store.Merged, runs []st
 	for name := range f.Runs {
 		c.some = c.some || !slices.Contains(runs, name)
 	}
-	if err := c.run(ctx); err != nil {
+	finish, err := c.run(ctx)
+	if err == nil {
+		err = finish()
+	}
+	if err != nil {
 		return fmt.Errorf("taking runs out of %s: %w", f.Path, err)
 	}
 	return nil
@@ -134,26 +145,27 @@ func newID() string {
 	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(r[:])
 }
 
-func (c *compaction) run(ctx context.Context) error {
+// run publishes the compaction; finish takes away what it replaced.
+func (c *compaction) run(ctx context.Context) (finish func() error, err error) {
 	m := store.Compaction{ID: newID(), SchemaVersion: schema.Version, Tracer: c.tracer, Folder: c.Path, Without: c.without, Replaces: c.files}
 	swap, err := store.BeginSwap(c.root, m.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.some {
 		if m.Files, err = c.rewrite(ctx, swap); err != nil {
-			return errors.Join(err, swap.Abandon())
+			return nil, errors.Join(err, swap.Abandon())
 		}
 	} else if _, err := os.Stat(filepath.Join(c.root, c.files[0].Path)); errors.Is(err, fs.ErrNotExist) {
-		return swap.Forget(&m)
+		return func() error { return nil }, swap.Forget(&m)
 	}
-	if err := swap.Publish(&m, c.drop); err != nil {
-		return err
+	if err := swap.Publish(&m); err != nil {
+		return nil, err
 	}
 	for _, f := range m.Files {
 		c.After, c.Is = append(c.After, f.Path), c.Is+f.Bytes
 	}
-	return nil
+	return func() error { return swap.Finish(&m, c.drop) }, nil
 }
 
 func (c *compaction) leavesOut(run string) bool { return slices.Contains(c.without, run) }

@@ -73,22 +73,32 @@ func Write(m *report.Model, folder string, formats []string, w Window) ([]string
 	figures := slices.Concat(timelines(m, w), requests(m), powers(m), curves(m), split(m))
 	var names []string
 	for _, f := range figures {
-		if slices.ContainsFunc(m.Runs, func(r report.Run) bool { return r.Simulated }) {
-			f.title = "SIMULATED: " + f.title
+		written, err := f.write(folder, formats, slices.ContainsFunc(m.Runs, func(r report.Run) bool { return r.Simulated }))
+		if err != nil {
+			return nil, err
 		}
-		for _, format := range formats {
-			name := f.name + "." + format
-			if err := f.save(filepath.Join(folder, name), format); err != nil {
-				return nil, fmt.Errorf("drawing %s: %w", name, err)
-			}
-			names = append(names, name)
-		}
+		names = append(names, written...)
 	}
 	const about = "figures.txt"
 	if err := os.WriteFile(filepath.Join(folder, about), []byte(provenance(m, figures)), 0o644); err != nil {
 		return nil, err
 	}
 	return append(names, about), nil
+}
+
+// write draws the figure in each of the formats.
+func (f figure) write(folder string, formats []string, simulated bool) (names []string, err error) {
+	if simulated {
+		f.title = "SIMULATED: " + f.title
+	}
+	for _, format := range formats {
+		name := f.name + "." + format
+		if err := f.save(filepath.Join(folder, name), format); err != nil {
+			return nil, fmt.Errorf("drawing %s: %w", name, err)
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // provenance says what the figures were drawn from.

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,14 +60,36 @@ func ServedSlug(gpu string, boards int) string {
 // Choice narrows a dataset down; what is empty narrows nothing.
 type Choice struct {
 	Runs []string // run_id, each of which must be there
-	GPU  string   // gpu_name, its slug or its short name
+	GPU  string   // gpu_name, its slug or its short name, or gpu_uuid
 	LLM  string   // llm_name or its slug
 }
 
-func (c Choice) takes(b Board) bool {
-	return (c.Runs == nil || slices.Contains(c.Runs, b.RunID)) &&
-		(c.GPU == "" || slices.Contains([]string{b.Name, schema.Slug(b.Name), ShortName(b.Name)}, c.GPU)) &&
-		(c.LLM == "" || slices.Contains([]string{b.LLM, schema.Slug(b.LLM)}, c.LLM))
+// Takes says whether a board in a run is chosen.
+func (c Choice) Takes(runID, gpu, uuid, llm string) bool {
+	return (c.Runs == nil || slices.Contains(c.Runs, runID)) &&
+		(c.GPU == "" || slices.Contains([]string{gpu, schema.Slug(gpu), ShortName(gpu), uuid}, c.GPU)) &&
+		(c.LLM == "" || slices.Contains([]string{llm, schema.Slug(llm)}, c.LLM))
+}
+
+// Choose narrows the dataset's tables down to the runs that have a board which is chosen. None is ErrNoneChosen.
+func (d *Dataset) Choose(ctx context.Context, c Choice) error {
+	if c.Runs == nil && c.GPU == "" && c.LLM == "" {
+		return nil
+	}
+	boards, err := d.Boards(ctx, c)
+	if err != nil {
+		return err
+	}
+	var runs []string
+	for _, b := range boards {
+		runs = append(runs, b.RunID)
+	}
+	for _, statement := range d.found.views(slices.Compact(runs)) {
+		if _, err := d.db.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("choosing runs: %w", said(err))
+		}
+	}
+	return nil
 }
 
 // Boards lists the boards of the runs chosen, in the order in which these began. None is ErrNoneChosen.
@@ -80,7 +103,7 @@ func (d *Dataset) Boards(ctx context.Context, c Choice) ([]Board, error) {
 	var chosen []Board
 	var there []string
 	for _, b := range all {
-		if c.takes(b) {
+		if c.Takes(b.RunID, b.Name, b.UUID, b.LLM) {
 			chosen = append(chosen, b)
 		}
 		if name := fmt.Sprintf("%s on %s (%s)", Printable(b.LLM), Printable(b.Name), Printable(b.RunID)); !slices.Contains(there, name) {
@@ -89,7 +112,7 @@ func (d *Dataset) Boards(ctx context.Context, c Choice) ([]Board, error) {
 	}
 	for _, run := range c.Runs {
 		if !slices.ContainsFunc(all, func(b Board) bool { return b.RunID == run }) {
-			return nil, fmt.Errorf("%w: there is no run %s", ErrNoneChosen, Printable(run))
+			return nil, fmt.Errorf("%w: there is no run %s; there are %s", ErrNoneChosen, Printable(run), some(there))
 		}
 	}
 	switch {
@@ -98,8 +121,17 @@ func (d *Dataset) Boards(ctx context.Context, c Choice) ([]Board, error) {
 	case len(there) == 0:
 		return nil, fmt.Errorf("%w: the dataset has no runs", ErrNoneChosen)
 	default:
-		return nil, fmt.Errorf("%w: no run fits; there are %s", ErrNoneChosen, strings.Join(there, ", "))
+		return nil, fmt.Errorf("%w: no run fits; there are %s", ErrNoneChosen, some(there))
 	}
+}
+
+// some names what is there, the latest of it where that is much.
+func some(there []string) string {
+	const most = 12
+	if n := len(there) - most; n > 0 {
+		there = append([]string{fmt.Sprintf("%d others", n)}, there[n:]...)
+	}
+	return cmp.Or(strings.Join(there, ", "), "none")
 }
 
 // Among is the SQL condition that rows are of these boards; rows of requests name no board, and are of their runs.

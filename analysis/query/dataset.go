@@ -21,6 +21,8 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 	"github.com/jmoiron/sqlx"
 	"github.com/jmoiron/sqlx/reflectx"
+
+	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
 // memoryMiB bounds DuckDB's own memory; with the rest of the program it stays under 2 GiB.
@@ -43,11 +45,10 @@ func (e *SQLError) Is(target error) bool { return e.gone && target == fs.ErrNotE
 
 // Dataset is an open dataset.
 type Dataset struct {
-	db          *sqlx.DB
-	spill       string
-	uncommitted []string
-	missing     []string
-	tables      []Table
+	db     *sqlx.DB
+	spill  string
+	found  *tables
+	tables []Table
 }
 
 // Strings is a list of strings, for Select.
@@ -74,6 +75,9 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 	}
 	found, err := published(root)
 	if err != nil {
+		if is := store.NoFolder(dir, nil); is != nil {
+			return nil, is
+		}
 		return nil, fmt.Errorf("opening dataset %s: %w", dir, err)
 	}
 	connector, err := duckdb.NewConnector("", nil)
@@ -81,13 +85,16 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 		return nil, fmt.Errorf("starting DuckDB: %w", err)
 	}
 	spill := filepath.Join(os.TempDir(), "tracer-query-"+rand.Text()) // DuckDB makes it when it has to
-	d := &Dataset{db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, uncommitted: found.uncommitted, missing: found.missing, tables: found.told(root)}
+	d := &Dataset{db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, found: found, tables: found.told(root)}
 	d.db.Mapper = reflectx.NewMapper("json")
 	for _, statement := range append(found.views(runs), confine(root, spill)...) {
 		if _, err := d.db.ExecContext(ctx, statement); err != nil {
 			reason, _, _ := strings.Cut(err.Error(), "\n") // the lines below it show the statement
 			if gone(err) {
 				return nil, errors.Join(fmt.Errorf("opening dataset %s: %w: %s", dir, fs.ErrNotExist, reason), d.Close())
+			}
+			if strings.HasSuffix(reason, "Permission denied") {
+				return nil, errors.Join(fmt.Errorf("opening dataset %s: %w: %s", dir, fs.ErrPermission, reason), d.Close())
 			}
 			return nil, errors.Join(fmt.Errorf("opening dataset %s: %s", dir, reason), d.Close())
 		}
@@ -116,13 +123,13 @@ func (d *Dataset) Close() error {
 
 // Uncommitted lists files that stand in the tables but in no manifest: of a run that is being published, or whose
 // publication broke off. They are not read. A dataset without manifests, a copy of its tables alone, is read whole.
-func (d *Dataset) Uncommitted() []string { return d.uncommitted }
+func (d *Dataset) Uncommitted() []string { return d.found.uncommitted }
 
 // Tables says what the dataset holds, table by table.
 func (d *Dataset) Tables() []Table { return d.tables }
 
 // Missing lists files that manifests list and that are gone.
-func (d *Dataset) Missing() []string { return d.missing }
+func (d *Dataset) Missing() []string { return d.found.missing }
 
 // Select runs a query and scans its rows into a slice of structs, by their json tags; pointers take NULL.
 func (d *Dataset) Select(ctx context.Context, rows any, query string, args ...any) error {

@@ -158,7 +158,7 @@ func (t table) view() string {
 		columns = append(columns, "NULL::VARCHAR AS "+key)
 		types = append(types, fmt.Sprintf("%s: VARCHAR", quote(key)))
 	}
-	view := fmt.Sprintf("CREATE VIEW %s AS SELECT %s WHERE false", t.name, strings.Join(columns, ", "))
+	view := fmt.Sprintf("CREATE OR REPLACE VIEW %s AS SELECT %s WHERE false", t.name, strings.Join(columns, ", "))
 	if len(t.files) == 0 {
 		return view
 	}

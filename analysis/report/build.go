@@ -5,7 +5,6 @@ package report
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -22,14 +21,8 @@ import (
 //go:embed sql/*.sql
 var queries embed.FS
 
-// ErrNoRuns says that nothing was chosen.
-var ErrNoRuns = errors.New("no such run")
-
-// Filter chooses what is reported; empty fields choose everything.
-type Filter struct {
-	GPU string `json:"gpu"` // name or UUID
-	LLM string `json:"llm"`
-}
+// ErrNoRuns says that there is nothing to draw.
+var ErrNoRuns = errors.New("the dataset has no runs")
 
 // builder fills a model from a dataset.
 type builder struct {
@@ -38,8 +31,11 @@ type builder struct {
 }
 
 // Build reads what a page shows. Dir is the dataset's folder, for its name.
-func Build(ctx context.Context, from *query.Dataset, dir, version string, f Filter) (*Model, error) {
-	b := &builder{Model: &Model{Dataset: folderName(dir), Tracer: version, Filter: f}, from: from}
+func Build(ctx context.Context, from *query.Dataset, dir, version string, c query.Choice) (*Model, error) {
+	b := &builder{Model: &Model{Dataset: folderName(dir), Tracer: version, Choice: c}, from: from}
+	if err := from.Choose(ctx, c); err != nil {
+		return nil, err
+	}
 	steps := []func(context.Context) error{b.readRuns, b.sumUp, b.readPowers, b.readSizes, b.readTimelines, b.readCloseUps}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -69,9 +65,10 @@ func (b *builder) ask(ctx context.Context, rows any, name string, args ...any) e
 }
 
 func (b *builder) readRuns(ctx context.Context) error {
-	if err := b.ask(ctx, &b.Runs, "runs", sql.Named("gpu", b.Filter.GPU), sql.Named("llm", b.Filter.LLM)); err != nil {
+	if err := b.ask(ctx, &b.Runs, "runs"); err != nil {
 		return err
 	}
+	b.Runs = slices.DeleteFunc(b.Runs, func(r Run) bool { return !b.Choice.Takes(r.RunID, r.GPU, r.UUID, r.LLM) }) // others served with them
 	if len(b.Runs) == 0 {
 		return ErrNoRuns
 	}

@@ -13,18 +13,18 @@ import (
 
 const sample = "../../datasets/sample"
 
-func build(t *testing.T, f Filter, runs ...string) (*Model, error) {
+func build(t *testing.T, c query.Choice) (*Model, error) {
 	t.Helper()
-	d, err := query.Open(t.Context(), sample, runs...)
+	d, err := query.Open(t.Context(), sample)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	return Build(t.Context(), d, sample, "test", f)
+	return Build(t.Context(), d, sample, "test", c)
 }
 
 func TestTheSampleIsDrawnAsItIs(t *testing.T) {
-	m, err := build(t, Filter{})
+	m, err := build(t, query.Choice{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestAStageIsHollowUnlessHalfOfItsRequestsWereSeenAlone(t *testing.T) {
 			t.Errorf("%d of %d: %v", c.alone, c.requests, got)
 		}
 	}
-	m, err := build(t, Filter{})
+	m, err := build(t, query.Choice{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestAStageIsHollowUnlessHalfOfItsRequestsWereSeenAlone(t *testing.T) {
 }
 
 func TestOnlyWhatWasChosenIsReported(t *testing.T) {
-	m, err := build(t, Filter{GPU: "sim-A10"})
+	m, err := build(t, query.Choice{GPU: "sim-A10"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +81,10 @@ func TestOnlyWhatWasChosenIsReported(t *testing.T) {
 	if text := page.String(); !strings.Contains(text, "sim-A10") || strings.Contains(text, "sim-H100-SXM") {
 		t.Error("the page has other boards than the chosen one")
 	}
-	if m, err = build(t, Filter{}, "sample-a100-80"); err != nil || len(m.Runs) != 1 || m.Runs[0].RunID != "sample-a100-80" {
+	if m, err = build(t, query.Choice{Runs: []string{"sample-a100-80"}}); err != nil || len(m.Runs) != 1 || m.Runs[0].RunID != "sample-a100-80" {
 		t.Errorf("%v, %v", m, err)
 	}
-	if _, err = build(t, Filter{LLM: "another"}); !errors.Is(err, ErrNoRuns) {
+	if _, err = build(t, query.Choice{LLM: "another"}); !errors.Is(err, query.ErrNoneChosen) {
 		t.Errorf("got %v, want ErrNoRuns", err)
 	}
 }
@@ -101,7 +101,7 @@ func TestColumnsKeepAbsenceAndOrder(t *testing.T) {
 
 // What the stages of a kind of request add up to is what its requests took, those without a decode included.
 func TestTheSplitAddsUpToWhatRequestsTook(t *testing.T) {
-	m, err := build(t, Filter{GPU: "sim-A10"})
+	m, err := build(t, query.Choice{GPU: "sim-A10"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,5 +128,32 @@ func TestTheSplitAddsUpToWhatRequestsTook(t *testing.T) {
 		if math.Abs(sum/want.J-1) > 0.01 {
 			t.Errorf("%s %d: the stages add up to %.2f J, requests took %.2f", want.Workload, want.Target, sum, want.J)
 		}
+	}
+}
+
+// Warm-up is no part of what a stage draws.
+func TestTheDistributionOfPowerLeavesWarmUpOut(t *testing.T) {
+	d, err := query.Open(t.Context(), sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	m, err := Build(t.Context(), d, sample, "test", query.Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []struct {
+		Updates int64 `json:"updates"`
+		Warm    int64 `json:"warm"`
+	}
+	if err := d.Select(t.Context(), &want, "SELECT count(*) FILTER (NOT warmup) AS updates, count(*) FILTER (warmup) AS warm FROM samples WHERE power_is_new"); err != nil {
+		t.Fatal(err)
+	}
+	got := int64(0)
+	for _, p := range m.Powers {
+		got += p.Updates
+	}
+	if got != want[0].Updates || want[0].Warm == 0 {
+		t.Errorf("%d values are drawn, of %+v", got, want[0])
 	}
 }

@@ -4,24 +4,25 @@ import (
 	"path"
 
 	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/analysis/query"
 )
 
 // Model is what the page draws: everything in it, and nothing else, is in the file.
 type Model struct {
-	Dataset   string     `json:"dataset"` // the folder's name
-	Tracer    string     `json:"tracer"`  // version that made the page
-	Filter    Filter     `json:"filter"`
-	Simulated bool       `json:"simulated"` // some of the runs are
-	Servings  []Serving  `json:"servings"`
-	Runs      []Run      `json:"-"`
-	Labels    []RunLabel `json:"runs"`
-	BinW      int        `json:"bin_w"` // width of a bin of Powers as drawn
-	Powers    []Power    `json:"powers"`
-	Sizes     []Size     `json:"sizes"`
-	Energies  []Energy   `json:"energies"`
-	Timelines []Timeline `json:"timelines"`
-	Undrawn   int        `json:"-"` // runs and boards that have no timeline, for want of room
-	CloseUps  []CloseUp  `json:"closeups"`
+	Dataset   string       `json:"dataset"` // the folder's name
+	Tracer    string       `json:"tracer"`  // version that made the page
+	Choice    query.Choice `json:"-"`
+	Simulated bool         `json:"simulated"` // some of the runs are
+	Servings  []Serving    `json:"servings"`
+	Runs      []Run        `json:"-"`
+	Labels    []RunLabel   `json:"runs"`
+	BinW      int          `json:"bin_w"` // width of a bin of Powers as drawn
+	Powers    []Power      `json:"powers"`
+	Sizes     []Size       `json:"sizes"`
+	Energies  []Energy     `json:"energies"`
+	Timelines []Timeline   `json:"timelines"`
+	Undrawn   int          `json:"-"` // runs and boards that have no timeline, for want of room
+	CloseUps  []CloseUp    `json:"closeups"`
 
 	Summary *analysis.Summary `json:"-"` // the tables'
 }

@@ -281,7 +281,7 @@ func TestHostileTextIsInert(t *testing.T) {
 	const hostile = `=1</script><script>window.pwned=1</script><img src=x onerror=window.pwned=2>"'><svg onload=window.pwned=3>&amp;` + "\u2028"
 	m := invented(2, 600, hostile)
 	m.Dataset, m.Runs[0].Status, m.Runs[0].RunID, m.Servings[0].Label, m.Runs[0].Label = hostile, hostile, hostile, hostile, hostile
-	m.Runs[1].Provenance, m.Runs[0].Engine, m.Filter.LLM = hostile, new(hostile), hostile
+	m.Runs[1].Provenance, m.Runs[0].Engine, m.Choice.LLM = hostile, new(hostile), hostile
 	m.Runs[0].RequestsAgainst = []Reason{{Reason: hostile, Requests: 1}}
 	m.Servings[1].LLM = "another, so that models are named"
 	m.Timelines[0].Band[0] = hostile

@@ -79,6 +79,29 @@ func TestACompactedDatasetIsSoundAndHoldsTheSameRows(t *testing.T) {
 }
 
 // Files are written as the pipeline writes them.
+func TestAFolderThatWasOpenedBeforeTheExchangeIsReadWhole(t *testing.T) {
+	dir := soundCopy(t)
+	folder := filepath.Join(dir, "requests")
+	for len(globbed(folder, "*.parquet")) == 0 {
+		folder = globbed(folder, "*")[0]
+	}
+	want := globbed(folder, "*.parquet")
+	opened, err := os.Open(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close() //nolint:errcheck // read only
+	var names []string
+	err = compact.Dataset(t.Context(), dir, "test", func(f compact.Folder) {
+		if filepath.Join(dir, f.Path) == folder {
+			names, _ = opened.Readdirnames(-1)
+		}
+	})
+	if err != nil || len(names) != len(want) || len(want) < 2 {
+		t.Errorf("%v; %v, of %v", err, names, want)
+	}
+}
+
 func TestCompactedFilesKeepTheirEncodings(t *testing.T) {
 	dir := soundCopy(t)
 	was := layout(t, one(t, dir, decodes+"beta-*.parquet"))

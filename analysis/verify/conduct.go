@@ -106,7 +106,10 @@ func (r *run) stillOf(uuid string) (s still) {
 func (r *run) gapsOf(uuid string) (g gaps) {
 	for i := range r.boards {
 		if b := &r.boards[i]; b.uuid == uuid {
-			g.left, g.silence = b.gaps, int64(schema.LongestSilence(b.period))
+			g.left = b.gaps
+			if b.gapsTold {
+				g.silence = int64(schema.LongestSilence(b.period))
+			}
 		}
 	}
 	if slices.ContainsFunc(r.requests, func(q request) bool { return q.block }) {
@@ -124,6 +127,9 @@ func (r *run) circumstances() {
 	told := map[string]bool{}
 	for i := range r.requests {
 		q := &r.requests[i]
+		if !q.befallen {
+			continue
+		}
 		reasons := r.heldDown(i)
 		if reasons != q.throttle && !told["throttle_reasons"] {
 			told["throttle_reasons"] = true

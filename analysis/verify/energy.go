@@ -118,6 +118,9 @@ func (r *run) codes(b *boardRow) {
 		schema.ReasonNoEnergy: !b.misfit.OK,
 		schema.ReasonStuck:    r.seen[b.uuid].stuck,
 	} {
+		if code == schema.ReasonStuck && !b.gapsTold || code == schema.ReasonNoEnergy && !b.misfitTold {
+			continue // an older tracer did not look for that
+		}
 		if holds != slices.Contains(b.codes, code) {
 			r.bad(b.file, "board %s: its columns, its readings and its reason codes disagree about %s", b.uuid, code)
 		}

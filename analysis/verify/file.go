@@ -16,6 +16,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/llm-tracer/tracer/analysis/scan"
 	"github.com/llm-tracer/tracer/pipeline/store"
@@ -42,6 +43,7 @@ type file struct {
 	clock  map[string]*offsets // by run
 	row    int64
 	intact bool // byte for byte as it was committed
+	lacks  []arrow.Field
 }
 
 // checkFile is the first pass over one file.
@@ -106,7 +108,9 @@ func (f *file) read(ctx context.Context, at string) (rows int64, err error) {
 	if ok && p.Rows() != committed.Rows {
 		return 0, &differenceError{fmt.Sprintf("it has %d rows, %d were committed", p.Rows(), committed.Rows)}
 	}
-	if !f.fits(p) {
+	fits := f.fits(p)
+	f.older()
+	if !fits {
 		return p.Rows(), nil
 	}
 	return p.Rows(), f.each(ctx, p)
@@ -160,7 +164,7 @@ func (f *file) each(ctx context.Context, p *scan.File) error {
 		if r.NumRows() > 0 {
 			last = keys.Row(int(r.NumRows()) - 1)
 		}
-		judge.batch(r)
+		judge.batch(f.completed(r))
 		f.row += r.NumRows()
 	}
 	return ctx.Err()
@@ -192,11 +196,54 @@ func (f *file) fits(p *scan.File) bool {
 		}
 	}
 	for _, need := range want.Fields() {
-		if !need.Nullable && len(p.Schema.FieldIndices(need.Name)) == 0 {
+		switch lacking := len(p.Schema.FieldIndices(need.Name)) == 0; {
+		case !lacking || need.Nullable:
+		case slices.Contains(addedTo(table), need.Name):
+			f.lacks = append(f.lacks, need)
+		default:
 			f.bad("column", "column %s is missing", need.Name)
 		}
 	}
 	return len(f.found) == 0
+}
+
+// older tells of columns that the file lacks and that its tracer did not know.
+func (f *file) older() {
+	if len(f.lacks) == 0 {
+		return
+	}
+	names := make([]string, len(f.lacks))
+	for i, field := range f.lacks {
+		names[i] = field.Name
+	}
+	f.find(Finding{
+		Severity: Note, File: f.path, What: "an older tracer wrote it, without what was added since: " + strings.Join(names, ", "),
+		Mend: "nothing to mend; readers get NULL",
+	})
+}
+
+// completed is a batch with what the file lacks, as NULL.
+func (f *file) completed(r arrow.Record) arrow.Record {
+	if len(f.lacks) == 0 {
+		return r
+	}
+	fields, columns := slices.Clone(r.Schema().Fields()), slices.Clone(r.Columns())
+	for _, field := range f.lacks {
+		fields, columns = append(fields, field), append(columns, array.MakeArrayOfNull(memory.DefaultAllocator, field.Type, int(r.NumRows())))
+	}
+	return array.NewRecord(arrow.NewSchema(fields, nil), columns, r.NumRows())
+}
+
+func addedTo(table string) []string {
+	switch table {
+	case schema.Samples.Name:
+		return schema.Samples.Added()
+	case schema.Requests.Name:
+		return schema.Requests.Added()
+	case schema.Runs.Name:
+		return schema.Runs.Added()
+	}
+	return nil
 }
 
 // sameType leaves out whether a list's elements may be NULL, which Parquet's writers see differently.
@@ -324,6 +371,9 @@ func text(a *array.String, i int) string {
 }
 
 func list(a *array.List, i int) (all []string) {
+	if a.IsNull(i) {
+		return nil
+	}
 	from, to := a.ValueOffsets(i)
 	for k := from; k < to; k++ {
 		all = append(all, strings.Clone(a.ListValues().(*array.String).Value(int(k))))

@@ -22,6 +22,7 @@ type request struct {
 	errorType            string
 	status               schema.Opt[int32]
 	givenUp              schema.Opt[bool] // absent in older files
+	befallen             bool             // it says what befell the boards, as older files do not
 	valid                bool             // as it says itself, and so
 	shared               []string         // the reason codes that do not follow from its own columns
 	throttle             schema.Opt[int64]
@@ -83,7 +84,7 @@ func (q *requests) judge(r arrow.Record, i int, of *run) request {
 		start: span.StartNS, end: span.EndNS, prefill: span.PrefillStartNS, first: span.FirstTokenNS, last: span.LastTokenNS,
 		input: span.InputTokens, requested: span.OutputTokensRequested, errorType: span.ErrorType, status: i32("http_status"), givenUp: yes("given_up"),
 		valid: yes("valid").V, shared: slices.DeleteFunc(slices.Clone(codes), func(c string) bool { return slices.Contains(ownCodes, c) }),
-		throttle: i64("throttle_reasons"), block: i32("overhead_round").OK,
+		throttle: i64("throttle_reasons"), befallen: column[*array.Int64](r, "throttle_reasons") != nil, block: i32("overhead_round").OK,
 		prefillJ: f64("prefill_energy_j"), decodeJ: f64("decode_energy_j"),
 	}
 	id := row.id

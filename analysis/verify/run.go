@@ -29,12 +29,13 @@ type boardRow struct {
 	windowS, countedJ          schema.Opt[float64]
 	estimatedJ, closure        schema.Opt[float64]
 	misfit                     schema.Opt[float64]
-	valid                      bool
+	valid                      schema.Opt[bool]
 	codes                      []string
 	unlabelled                 int64
 	period                     time.Duration // the longest that instant power was read at
 	sensorS                    float64
 	gaps                       []schema.Gap
+	gapsTold, misfitTold       bool // older files lack these columns
 	steps                      []schema.ClockStep
 }
 
@@ -142,8 +143,8 @@ func (r *run) facts(b *boardRow) {
 	if b.status != r.manifest.Status {
 		r.bad(b.file, "status is %s, its manifest says %s", b.status, r.manifest.Status)
 	}
-	if b.valid != (len(b.codes) == 0) {
-		r.bad(b.file, "board %s: valid is %t, with %d reason codes", b.uuid, b.valid, len(b.codes))
+	if b.valid.OK && b.valid.V != (len(b.codes) == 0) {
+		r.bad(b.file, "board %s: valid is %t, with %d reason codes", b.uuid, b.valid.V, len(b.codes))
 	}
 	if rows := r.seen[b.uuid].rows; rows != b.readings-b.dropped-b.unlabelled {
 		r.bad(b.file, "board %s: %d readings less %d dropped and %d unlabelled, but samples has %d rows", b.uuid, b.readings, b.dropped, b.unlabelled, rows)

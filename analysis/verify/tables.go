@@ -55,7 +55,7 @@ func (t *runRows) batch(r arrow.Record) {
 			stages:   map[schema.Stage]schema.Opt[float64]{},
 			windowS:  f64("energy_window_s"),
 			countedJ: f64("energy_counted_j"), estimatedJ: f64("energy_estimated_j"), closure: f64("energy_closure_pct"), misfit: f64("energy_misfit"),
-			valid: column[*array.Boolean](r, "valid").Value(i), codes: list(column[*array.List](r, "invalid_reasons"), i),
+			valid: optional(column[*array.Boolean](r, "valid"), i), codes: list(column[*array.List](r, "invalid_reasons"), i),
 		}
 		b.sensorS = f64("sensor_period_s").V
 		b.unlabelled, b.period = i64("readings_unlabelled"), seconds(f64("period_planned_s").V)
@@ -77,6 +77,8 @@ func (t *runRows) batch(r arrow.Record) {
 // befell reads what befell a board during a run.
 func (t *runRows) befell(b *boardRow, r arrow.Record, i int) {
 	words := func(name string) []string { return list(column[*array.List](r, name), i) }
+	b.misfitTold = column[*array.Float64](r, "energy_misfit") != nil
+	b.gapsTold = column[*array.List](r, "gaps").IsValid(i)
 	b.gaps = parsed(t, "gaps", words("gaps"), schema.ParseGap)
 	b.steps = parsed(t, "clock_steps", words("clock_steps"), schema.ParseClockStep)
 	for _, c := range parsed(t, "period_changes", words("period_changes"), schema.ParsePeriodChange) {

@@ -33,6 +33,7 @@ type Severity string
 const (
 	Error   Severity = "error"   // readers may get something wrong
 	Warning Severity = "warning" // something was left behind that no reader sees
+	Note    Severity = "note"    // nothing is wrong
 )
 
 // Finding is one thing that is not as it should be.

@@ -397,3 +397,31 @@ func reshape(fields func([]arrow.Field) []arrow.Field, change func([]row) []row)
 		}, change)
 	}
 }
+
+// A dataset from before columns were added is as sound as it was.
+func TestAnOlderFileIsANoteAndNoDamage(t *testing.T) {
+	dir := soundCopy(t)
+	for pattern, older := range map[string][]string{
+		"runs/beta-*.parquet":           {"insecure", "gaps", "clock_steps", "readings_unlabelled", "readings_without_power", "energy_counter_resets", "valid"},
+		requestFiles + "beta-*.parquet": {"repetition", "given_up", "throttle_reasons"},
+	} {
+		rewriteAs(t, dir, one(t, dir, pattern), func(s *arrow.Schema) *arrow.Schema {
+			meta := s.Metadata()
+			return arrow.NewSchema(slices.DeleteFunc(slices.Clone(s.Fields()), func(f arrow.Field) bool { return slices.Contains(older, f.Name) }), &meta)
+		}, func(all []row) []row {
+			for _, r := range all {
+				for _, column := range older {
+					delete(r, column)
+				}
+			}
+			return all
+		})
+	}
+	r, err := Dataset(t.Context(), dir)
+	if err != nil || r.Count(Error)+r.Count(Warning) > 0 || r.Count(Note) != 2 || !strings.Contains(lines(r), "an older tracer wrote it, without what was added since: insecure, ") {
+		t.Errorf("%v\n%s", err, lines(r))
+	}
+	if _, moved, err := Repair(t.Context(), dir, "test"); err != nil || len(moved) > 0 {
+		t.Errorf("set aside %v, %v", moved, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,11 +38,14 @@ type target struct {
 	Patience      time.Duration `default:"5m" placeholder:"TIME" help:"Wait so long for a server that cannot be reached or is overloaded before the run is stopped (default: ${default})."`
 	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
 	RunID         string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
+	Rank          string        `default:"auto" placeholder:"RANK" help:"Which of several processes with one --run-id this is: a number or name, host, none, or auto: from SLURM_PROCID or JOB_COMPLETION_INDEX, else the host where another has that id (default: ${default})."`
 	Seed          int64         `default:"1" placeholder:"N" help:"Of the corpus and its order (default: ${default})."`
 	APIKeyFile    string        `name:"api-key-file" placeholder:"PATH" help:"File that holds the server's API key (default: the environment's TRACER_API_KEY)."`
 	DryRun        bool          `name:"dry-run" help:"Print the plan, send nothing, write nothing."`
 	JSON          bool          `name:"json" help:"Print the result as JSON."`
 	tlsFlags
+
+	launch launch
 }
 
 type collect struct {
@@ -58,6 +62,7 @@ type collect struct {
 	MaxInvalid  string        `name:"max-invalid" placeholder:"N|P%" help:"End with exit code 3 if more requests than that are not valid, warm-up left out (default: any number)."`
 	Idle        time.Duration `default:"5s" placeholder:"TIME" help:"Idle baseline before the first request (default: ${default})."`
 	Resume      string        `placeholder:"RUN" help:"Go on with a run that was stopped or broke off, with its own options: recover it, and send what it has not."`
+	GoOn        bool          `name:"go-on" help:"Go on with the run of this --run-id if it was begun, else begin it: for jobs that are started again."`
 
 	options map[string]string // the flags as resolved; nil where the run cannot be resumed
 	resumed *resumption       // nil where there is nothing to go on with
@@ -76,6 +81,11 @@ Without a GPU, everything simulated and named so:
 
 // Run collects one trace.
 func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
+	if c.GoOn {
+		if err := c.beginOrResume(); err != nil {
+			return err
+		}
+	}
 	if c.Resume != "" {
 		if left, err := c.takeUp(t, k); err != nil || !left {
 			return err
@@ -112,7 +122,7 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if err := c.offerRecovery(t); err != nil {
 		return err
 	}
-	if err := pipeline.Free(c.Out, c.RunID, hostname()); err != nil {
+	if err := c.yield(t, pipeline.Free(c.Out, c.RunID, hostname())); err != nil {
 		return err
 	}
 	trace := &trace{
@@ -132,12 +142,13 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 	if period, err = c.period(); err != nil {
 		return nil, 0, profile, err
 	}
-	if c.RunID == "" {
+	if c.launch, err = c.launched(); err != nil {
+		return nil, 0, profile, err
+	}
+	if c.RunID = c.launch.runID(); c.RunID == "" {
 		c.RunID = newRunID()
 	}
-	if err := store.CheckRunID(c.RunID); err != nil {
-		return nil, 0, profile, usage("--run-id: %w", err)
-	}
+	c.launch.tell(t)
 	if err := c.checkSimulation(); err != nil {
 		return nil, 0, profile, err
 	}
@@ -196,14 +207,14 @@ func (c *target) period() (time.Duration, error) {
 // checkNumbers looks at everything that can be judged without boards and server.
 func (c *collect) checkNumbers() error {
 	if err := within(
-		bound{"--repeat", c.Repeat, 1, maxRepeat},
-		bound{"--concurrency", c.Concurrency, 1, 1024},
-		bound{"--warmup", c.Warmup, 0, 1000},
-		bound{"--pause", int(c.Pause / time.Second), 0, 3600},
-		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000},
-		bound{"--idle", int(c.Idle / time.Second), 0, 86_400},
-		bound{"--silence", int(c.Silence / time.Second), 1, 86_400},
-		bound{"--patience", int(c.Patience / time.Second), 1, 86_400},
+		bound{"--repeat", c.Repeat, 1, maxRepeat, ""},
+		bound{"--concurrency", c.Concurrency, 1, 1024, ""},
+		bound{"--warmup", c.Warmup, 0, 1000, ""},
+		seconds("--pause", c.Pause, 0, 3600),
+		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000, ""},
+		seconds("--idle", c.Idle, 0, 86_400),
+		seconds("--silence", c.Silence, 1, 86_400),
+		seconds("--patience", c.Patience, 1, 86_400),
 	); err != nil {
 		return err
 	}
@@ -228,12 +239,18 @@ func (c *collect) checkNumbers() error {
 type bound struct {
 	flag               string
 	value, least, most int
+	unit               string
+}
+
+// seconds is the range of a length of time.
+func seconds(flag string, d time.Duration, least, most int) bound {
+	return bound{flag, int(math.Floor(d.Seconds())), least, most, " s"}
 }
 
 func within(bounds ...bound) error {
 	for _, b := range bounds {
 		if b.value < b.least || b.value > b.most {
-			return usage("%s must be between %d and %d", b.flag, b.least, b.most)
+			return usage("%s must be between %d and %d%s", b.flag, b.least, b.most, b.unit)
 		}
 	}
 	return nil

@@ -51,11 +51,11 @@ func (c *exportCommand) Run(t *terminal) error {
 		if err == nil {
 			err = folder.Publish()
 		}
-		if errors.Is(err, query.ErrNoneChosen) || errors.Is(err, export.ErrExists) {
+		if errors.Is(err, export.ErrExists) {
 			return usage("%w", err)
 		}
 		if err != nil {
-			return err
+			return c.refused(err)
 		}
 		for _, f := range files {
 			fmt.Fprintf(t.out, "%s: %d rows\n", filepath.Join(c.Output, f.Name), f.Rows)

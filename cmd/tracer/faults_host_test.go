@@ -29,6 +29,7 @@ var hostFaults = []fault{
 	{"SIGKILL at any instant", "the crash harness: 200 kills of runs, commits and recoveries", "collect --resume comes to the requests of an undisturbed run, each once; DuckDB, which reads all the while, never sees a torn file", killedAtAnyInstant},
 	{"killed, then resumed", byKernel, "the run is recovered, says what is lost, and goes on under the options it was started with", killedThenResumed},
 	{"killed with several requests in flight", byKernel, "these are rows, `interrupted`, and are sent again by --resume; the readings since the oldest of them began are left out, which a gap says; verify --strict is clean", killedInFlight},
+	{"a byte flipped in the journal of a run that broke off", byKill + ", then " + byHand, "all but the time around that byte's frame is published, which is a gap, `damaged`; recover ends with 3 and keeps the journal; verify finds the dataset sound, and --resume goes on", journalFlipped},
 	{"killed while its files are published", byStrace, "verify warns, and --repair leaves everything where it is; tracer recover goes on with the publication", killedWhilePublishing},
 	{"SIGINT or SIGTERM", byKernel, "the run is committed; exit 130; it can be resumed", stoppedBySignal},
 	{"the screen is gone (tee dies of the same Ctrl-C; head has read enough)", byKernel, "the run is committed, with the exit code that it would have had", screenGone},
@@ -64,6 +65,12 @@ type started struct {
 // kept, or goes to a screen.
 func start(t *testing.T, dir, run string, args []string, screen ...*os.File) *started {
 	t.Helper()
+	return startUntil(t, dir, run, 20_000, args, screen...) // two seconds or so
+}
+
+// startUntil runs tracer until the run's journal has so many bytes.
+func startUntil(t *testing.T, dir, run string, bytes int64, args []string, screen ...*os.File) *started {
+	t.Helper()
 	s := &started{exec.Command(args[0], args[1:]...), &strings.Builder{}}
 	s.Env, s.Stdout, s.Stderr = environ(), s.said, s.said
 	for _, f := range screen {
@@ -75,7 +82,7 @@ func start(t *testing.T, dir, run string, args []string, screen ...*os.File) *st
 	t.Cleanup(func() { _ = s.Process.Kill() })
 	grown := func() bool {
 		info, err := os.Stat(journal.Path(dir, store.RunName(run, hostname())))
-		return err == nil && info.Size() > 20_000 // two seconds or so
+		return err == nil && info.Size() > bytes
 	}
 	for deadline := time.Now().Add(time.Minute); !grown(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -171,6 +178,29 @@ func killedInFlight(t *testing.T) {
 		t.Errorf("%d requests are interrupted", len(sent))
 	}
 	ends(t, exitOK, []string{"query", dir, "SELECT gaps FROM runs"}, `why=unlabelled`)
+}
+
+func journalFlipped(t *testing.T) {
+	dir := inMemory(t)
+	s := start(t, dir, "one", of(t, shortRun(dir, "one", "--repeat", "6")))
+	time.Sleep(1500 * time.Millisecond) // readings are journalled twice a second
+	_ = s.Process.Kill()
+	s.ends(t, -1)
+	path := journal.Path(dir, store.RunName("one", hostname()))
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[len(body)/2] ^= 0x10
+	write(t, path, body)
+	ends(t, exitPartial, []string{"recover", "--out", dir}, `the journal is damaged at byte \d+: \d+ bytes there cannot be read`, `kept as .*\.damaged`)
+	ends(t, exitOK, []string{"query", dir, "SELECT gaps FROM runs"}, `why=damaged`)
+	ends(t, exitOK, []string{"query", "--csv", dir, "SELECT count(*) > 10 AS most FROM requests WHERE valid"}, `true`)
+	ends(t, exitOK, []string{"verify", dir}, `one-.*\.journal\.damaged`)
+	ends(t, exitOK, []string{"collect", "--resume", "one", "--out", dir}, `run one.2, complete`)
+	if n := len(sendings(t, dir, "one")); n < 71 || n > 72 { // one whose end was lost is sent again
+		t.Errorf("%d requests", n)
+	}
 }
 
 func stoppedBySignal(t *testing.T) {

@@ -81,7 +81,7 @@ func (l *layers) Validate(app *kong.Application) error {
 
 // Resolve finds a flag's value in the layers.
 func (l *layers) Resolve(_ *kong.Context, path *kong.Path, flag *kong.Flag) (any, error) {
-	if node := path.Node(); node != nil && slices.Contains([]string{"sim", "fit", "export"}, node.Name) { // their --gpu is another than collect's
+	if node := path.Node(); node != nil && slices.Contains([]string{"sim", "fit", "export", "campaign"}, node.Name) { // their --gpu is another than collect's; a campaign has its file
 		return nil, nil //nolint:nilnil // kong's way to say that the flag is not set
 	}
 	v := l.find(flag.Name)

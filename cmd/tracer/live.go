@@ -21,10 +21,11 @@ const (
 type liveRun struct {
 	from   *journal.Follower
 	boards []liveBoard
-	now    int64 // CLOCK_MONOTONIC at the last journalled look
-	begun  int64 // the first reading or request
-	first  int64 // start of the first request that was no warm-up
-	open   map[int]int64
+	now    int64          // CLOCK_MONOTONIC at the last journalled look
+	begun  int64          // the first reading or request
+	first  int64          // start of the first request that was no warm-up
+	open   map[int]int64  // since when, by worker
+	answer map[int]int64  // since when those decode that do
 	spans  []*schema.Span // of the last minute, and the last
 	total  int            // requests that the run will send, as far as that is known
 	done   int
@@ -52,7 +53,7 @@ func follow(path string) (*liveRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &liveRun{from: from, boards: make([]liveBoard, len(from.Header.Boards)), open: map[int]int64{}}
+	l := &liveRun{from: from, boards: make([]liveBoard, len(from.Header.Boards)), open: map[int]int64{}, answer: map[int]int64{}}
 	if job := from.Header.Job; job != nil {
 		l.total = len(job.Prompts)
 		if repeat, err := strconv.Atoi(job.Options["repeat"]); err == nil {
@@ -81,10 +82,15 @@ func (l *liveRun) read() error {
 			l.end = e.End
 		case e.Span != nil:
 			delete(l.open, e.Worker)
+			delete(l.answer, e.Worker)
 			l.close(e.Span)
 		case e.OpenNS != 0:
 			l.open[e.Worker] = e.OpenNS
+			delete(l.answer, e.Worker)
 			l.see(e.OpenNS)
+		case e.FirstTokenNS != 0:
+			l.answer[e.Worker] = e.FirstTokenNS
+			l.see(e.FirstTokenNS)
 		default:
 			l.see(e.Look.NS)
 			for i := range rows {

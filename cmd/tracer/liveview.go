@@ -88,7 +88,7 @@ func (l *liveRun) progress() string {
 	return said
 }
 
-// flight is what the server is doing. Which stage a request is in is journalled when its answer is over.
+// flight is what the server is doing: a request decodes from its first token on, and before that it is in prefill, or queues.
 func (l *liveRun) flight() string {
 	if l.end != nil {
 		return "the requests are over; the dataset is being made"
@@ -96,11 +96,24 @@ func (l *liveRun) flight() string {
 	if len(l.open) == 0 {
 		return "no request in flight"
 	}
-	oldest := l.now
-	for _, ns := range l.open {
-		oldest = min(oldest, ns)
+	prefill, decode := 0, 0
+	began, first := l.now, l.now // the oldest of each
+	for worker, ns := range l.open {
+		if token, ok := l.answer[worker]; ok {
+			decode, first = decode+1, min(first, token)
+			continue
+		}
+		prefill, began = prefill+1, min(began, ns)
 	}
-	return fmt.Sprintf("%d in flight, the oldest for %.1f s", len(l.open), float64(l.now-oldest)/1e9)
+	seconds := func(since int64) float64 { return float64(l.now-since) / 1e9 }
+	var stages []string
+	if prefill > 0 {
+		stages = append(stages, fmt.Sprintf("%d in prefill or queue for %.1f s", prefill, seconds(began)))
+	}
+	if decode > 0 {
+		stages = append(stages, fmt.Sprintf("%d in decode for %.1f s", decode, seconds(first)))
+	}
+	return "in flight: " + strings.Join(stages, ", ")
 }
 
 // answer is a request that is over.

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"regexp"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -51,6 +54,7 @@ var version = "dev"
 
 type commands struct {
 	Collect   collect          `cmd:"" help:"Send prompts to a model server, sample the boards meanwhile, write the labelled trace."`
+	Campaign  campaignCommand  `cmd:"" help:"Carry out a plan of many runs: boards, models, workloads, sizes, repetitions; or write it as jobs for Slurm or Kubernetes."`
 	Watch     watchCommand     `cmd:"" help:"Watch a run in progress, from another terminal."`
 	Recover   recoverCommand   `cmd:"" help:"Publish what the journals of runs hold that broke off: killed, out of power, out of disk."`
 	Prompts   prompts          `cmd:"" help:"Make a corpus of prompts and store it: offline, by a model, or from a file."`
@@ -90,12 +94,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 	if err != nil {
 		return complain(stderr, err, exitUsage)
 	}
-	parser, err := kong.New(&c,
-		kong.Name("tracer"), kong.Description(description), kong.Writers(stdout, stderr), kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.Exit(func(code int) { exited = code }), kong.Resolvers(layers),
-		kong.Bind(t), kong.Bind(layers), kong.Vars{"model": catalog.DefaultModel, "servers": strings.Join(nebula.Names(), ", ")},
-	)
+	parser, err := newParser(&c, layers, t, func(code int) { exited = code })
 	if err != nil {
 		return complain(stderr, err, exitFailure)
 	}
@@ -107,13 +106,23 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		return exited
 	}
 	if err != nil {
-		return complain(stderr, fmt.Errorf("%w; see tracer %s--help", err, commandOf(args)), exitUsage)
+		return complain(stderr, fmt.Errorf("%w; see tracer %s--help", reworded(err), commandOf(args)), exitUsage)
 	}
 	t.outlive(ctx.Selected().Name)
 	if err := ctx.Run(); err != nil {
 		return complain(stderr, err, exitCode(err))
 	}
 	return exitOK
+}
+
+// newParser reads command lines into c, with the layers under them.
+func newParser(c *commands, l *layers, t *terminal, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("tracer"), kong.Description(description), kong.Writers(t.out, t.err), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.Exit(exit), kong.Resolvers(l),
+		kong.Bind(t), kong.Bind(l), kong.Vars{"model": catalog.DefaultModel, "servers": strings.Join(nebula.Names(), ", ")},
+	)
 }
 
 // complain says what went wrong. Names of files and runs stand in it, which may hold what a terminal obeys.
@@ -132,8 +141,11 @@ func commandOf(args []string) string {
 
 func exitCode(err error) int {
 	var coded *codedError
+	known := errors.As(err, &coded)
 	switch {
-	case errors.As(err, &coded):
+	case denied(err) && (!known || coded.code == exitUsage || coded.code == exitFailure):
+		return exitEnvironment
+	case known:
 		return coded.code
 	case errors.Is(err, store.ErrNoDataset):
 		return exitUsage
@@ -142,6 +154,22 @@ func exitCode(err error) int {
 	default:
 		return exitFailure
 	}
+}
+
+// denied says that the machine does not let tracer read or write something that is there.
+func denied(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// dashed is what kong says of a value that begins as a flag does.
+var dashed = regexp.MustCompile(`^(--[a-z-]+): expected .* but got "(-[^"]*)" \(.*$`)
+
+// reworded says how a value below 0 is written, where one was taken for a flag.
+func reworded(err error) error {
+	if m := dashed.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s %s: %[2]s is taken for a flag; a value that begins with - is written %[1]s=%[2]s, and few may", m[1], m[2])
+	}
+	return err
 }
 
 // terminal is where a command writes: results to out, progress and complaints to err.

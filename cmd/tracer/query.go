@@ -16,8 +16,9 @@ type queryCommand struct {
 	Dir  string `arg:"" placeholder:"DIR" help:"Dataset to read."`
 	SQL  string `arg:"" optional:"" name:"sql" help:"One SELECT over samples, requests, folds, runs and prompts; - reads it from the standard input."`
 	File string `placeholder:"PATH" help:"File that holds the query."`
-	CSV  bool   `name:"csv" xor:"format" help:"Write CSV."`
-	JSON bool   `name:"json" xor:"format" help:"Write a JSON object a line."`
+	chosen
+	CSV  bool `name:"csv" xor:"format" help:"Write CSV."`
+	JSON bool `name:"json" xor:"format" help:"Write a JSON object a line."`
 }
 
 // Help is printed under the flags.
@@ -38,7 +39,7 @@ func (c *queryCommand) Run(t *terminal) error {
 	if err != nil {
 		return err
 	}
-	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
+	return t.withChosen(c.Dir, c.chosen, func(ctx context.Context, d *query.Dataset) error {
 		switch {
 		case c.CSV:
 			return d.WriteCSV(ctx, t.out, text)
@@ -74,11 +75,11 @@ func (c *queryCommand) text(stdin io.Reader) (string, error) {
 	return c.SQL, nil
 }
 
-// withDataset opens a dataset, or some runs of it, for as long as f works on it. Ctrl-C ends f, and nothing is left behind.
-func (t *terminal) withDataset(dir string, f func(context.Context, *query.Dataset) error, runs ...string) error {
+// withDataset opens a dataset for as long as f works on it. Ctrl-C ends f, and nothing is left behind.
+func (t *terminal) withDataset(dir string, f func(context.Context, *query.Dataset) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	d, err := query.Open(ctx, dir, runs...)
+	d, err := query.Open(ctx, dir)
 	if errors.Is(err, query.ErrNoDataset) {
 		return usage("%w; name a folder that tracer collect wrote", err)
 	}

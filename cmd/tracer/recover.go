@@ -42,6 +42,9 @@ func (c *recoverCommand) Run(t *terminal) error {
 		return fmt.Errorf("--out: %w in %s: there is no _tracer in it; name the folder that tracer collect --out wrote into", store.ErrNoDataset, c.Out)
 	}
 	found, err := journal.List(c.Out)
+	if errors.Is(err, store.ErrNoDataset) {
+		return usage("--out: %w", err)
+	}
 	if err != nil {
 		return environment(fmt.Errorf("--out: %w", err))
 	}
@@ -102,7 +105,7 @@ func (t *terminal) recoverRun(out string, r journal.Run, assumeDead bool) error 
 	}
 	t.tellRecovered(r.Name, &got)
 	if got.Kept != "" {
-		return &codedError{exitPartial, fmt.Errorf("run %s: %w; the journal is kept as %s", r.Name, got.Damage, got.Kept)}
+		return &codedError{exitPartial, fmt.Errorf("run %s: its journal is damaged, and what was there is lost (runs.gaps: damaged); the journal is kept as %s", r.Name, got.Kept)}
 	}
 	return nil
 }
@@ -130,8 +133,8 @@ func (t *terminal) tellRecovered(name string, r *pipeline.Recovered) {
 	if r.Unlabelled > 0 {
 		fmt.Fprintf(t.out, "; %d readings were taken while nobody knows which stage they belong to, and left out", r.Unlabelled)
 	}
-	if r.Damage != nil {
-		fmt.Fprintf(t.out, "; %v", r.Damage)
+	for _, d := range r.Damage {
+		fmt.Fprintf(t.out, "; %v", d)
 	}
 	fmt.Fprintln(t.out)
 }

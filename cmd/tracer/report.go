@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/analysis/report"
@@ -15,10 +13,8 @@ import (
 
 // drawn is what of a dataset is drawn: the flags that report and plot share.
 type drawn struct {
-	Dir  string   `arg:"" placeholder:"DIR" help:"Dataset to read."`
-	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
-	GPU  string   `name:"gpu" placeholder:"NAME" help:"Only boards of this name, or of this UUID (default: all)."`
-	LLM  string   `name:"llm" placeholder:"NAME" help:"Only this model (default: all)."`
+	Dir string `arg:"" placeholder:"DIR" help:"Dataset to read."`
+	chosen
 }
 
 type reportCommand struct {
@@ -57,30 +53,13 @@ func (c *reportCommand) Run(t *terminal) error {
 // build reads what is drawn and hands it on.
 func (c *drawn) build(t *terminal, use func(*report.Model) error) error {
 	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
-		m, err := report.Build(ctx, d, c.Dir, version, report.Filter{GPU: c.GPU, LLM: c.LLM})
+		m, err := report.Build(ctx, d, c.Dir, version, c.choice())
 		if errors.Is(err, report.ErrNoRuns) {
-			return usage("%s holds no run with %s; tracer query %s \"SELECT run_id, gpu_name, gpu_uuid, llm_name FROM runs\" lists what there is", c.Dir, c.asked(), c.Dir)
+			return usage("%s: %w; tracer collect --out %s measures one", c.Dir, report.ErrNoRuns, c.Dir)
 		}
 		if err != nil {
-			return err
-		}
-		if err := known(c.Runs, m.Summary.Runs); err != nil {
-			return err
+			return c.refused(err)
 		}
 		return use(m)
-	}, c.Runs...)
-}
-
-// asked are the flags that choose, as they were given.
-func (c *drawn) asked() string {
-	var flags []string
-	for name, value := range map[string]string{"run": strings.Join(c.Runs, ","), "gpu": c.GPU, "llm": c.LLM} {
-		if value != "" {
-			flags = append(flags, "--"+name+" "+query.Printable(value))
-		}
-	}
-	if slices.Sort(flags); len(flags) > 0 {
-		return strings.Join(flags, ", ")
-	}
-	return "a commit"
+	})
 }

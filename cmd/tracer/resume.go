@@ -21,7 +21,7 @@ import (
 )
 
 // Flags that say nothing of what a run measures: a continuation has its own.
-var ofOneInvocation = []string{"help", "out", "json", "dry-run", "resume", "run-id"}
+var ofOneInvocation = []string{"help", "out", "json", "dry-run", "resume", "run-id", "rank", "go-on"}
 
 // Flags that a continuation may give anew: a server that was restarted may have another address.
 var mayChange = []string{"endpoint", "api-key-file", "ca", "client-cert", "client-key", "insecure", "silence", "patience", "driver-timeout", "max-invalid"}
@@ -56,7 +56,7 @@ func flagText(v reflect.Value) string {
 
 // resumption is what is left to do of a run and those that have gone on with it.
 type resumption struct {
-	root string // the first run's id
+	root store.Manifest // the first run
 	done map[sending]bool
 	sent []analysis.Sent
 }
@@ -81,6 +81,16 @@ func (c *collect) takeUp(t *terminal, k *kong.Context) (left bool, err error) {
 	if err := store.CheckRunID(c.Resume); err != nil {
 		return false, usage("--resume: %w", err)
 	}
+	all, err := beginnings(c.Out)
+	if err != nil {
+		return false, err
+	}
+	if c.Resume, err = c.own(c.Resume, all); err != nil {
+		return false, err
+	}
+	if theirs := ranksOf(c.Resume, all); len(hostsOf(c.Resume, all)) == 0 && len(theirs) > 0 {
+		return false, usage("--resume %s: there are %s of that name; name one of them", c.Resume, strings.Join(theirs, ", "))
+	}
 	if err := c.takeOver(k); err != nil { // before anything is published
 		return false, err
 	}
@@ -97,7 +107,7 @@ func (c *collect) takeUp(t *terminal, k *kong.Context) (left bool, err error) {
 	if root.Job == nil {
 		return false, usage("--resume %s: a run of tracer overhead compares blocks of one sitting; run it again", c.Resume)
 	}
-	c.resumed = &resumption{root: root.RunID, done: map[sending]bool{}}
+	c.resumed = &resumption{root: *root, done: map[sending]bool{}}
 	for i := range runs {
 		sent, err := analysis.Dataset{Dir: c.Out}.Sent(&runs[i])
 		if err != nil {
@@ -112,6 +122,7 @@ func (c *collect) takeUp(t *terminal, k *kong.Context) (left bool, err error) {
 	if c.RunID, err = nextID(c.Out, runs); err != nil {
 		return false, err
 	}
+	c.Rank = rankNone // its run's, which has its own
 	n := c.resumed.missing(root.Job.Prompts, c.Repeat)
 	complete := runs[len(runs)-1].Status == schema.StatusComplete
 	if n == 0 && (c.MinUpdates == 0 || complete) {
@@ -262,13 +273,13 @@ func (c *collect) takeOver(k *kong.Context) error {
 	}
 	for _, name := range names {
 		h := journal.Peek(c.Out, name)
-		all = append(all, store.Manifest{RunID: h.Run.ID, Host: h.Run.Host, Continues: h.Run.Continues, Job: h.Job})
+		all = append(all, store.Manifest{RunID: h.Run.ID, Host: h.Run.Host, Continues: h.Run.Continues, Rank: h.Run.Rank, Job: h.Job})
 	}
 	root := c.Resume
 	for i := range all {
 		switch m := &all[i]; {
 		case m.RunID != c.Resume:
-		case m.Host != hostname():
+		case m.Host != hostname() && !movable(m.Rank):
 			return usage("--resume %s: it was measured on %s; go on with it there", c.Resume, m.Host)
 		case m.Continues != "":
 			root = m.Continues

@@ -10,7 +10,7 @@ import (
 
 // unwatched are the commands that measure or write: they come to their end whether or not anybody reads along. What only
 // reads ends with its reader, as is usual.
-var unwatched = []string{"collect", "overhead", "prompts", "calibrate", "recover", "compact"}
+var unwatched = []string{"collect", "overhead", "prompts", "calibrate", "recover", "compact", "campaign"}
 
 // outlive lets a command go on where its screen is gone, as tee is when Ctrl-C goes to both.
 func (t *terminal) outlive(command string) {

@@ -12,11 +12,11 @@ import (
 )
 
 type summaryCommand struct {
-	Dir  string   `arg:"" placeholder:"DIR" help:"Dataset to sum up."`
-	By   []string `default:"gpu,llm,workload,size" enum:"gpu,board,llm,run,workload,size" placeholder:"KEY,…" help:"What lines are told apart by: gpu, board, llm, run, workload, size (default: ${default})."`
-	Runs []string `name:"run" placeholder:"ID,…" help:"Only these runs (default: all)."`
-	JSON bool     `name:"json" xor:"format" help:"Print everything as JSON."`
-	CSV  string   `name:"csv" xor:"format" placeholder:"TABLE" help:"Print one table as CSV: stages, requests, energies, boards or runs."`
+	Dir string   `arg:"" placeholder:"DIR" help:"Dataset to sum up."`
+	By  []string `default:"gpu,llm,workload,size" enum:"gpu,board,llm,run,workload,size" placeholder:"KEY,…" help:"What lines are told apart by: gpu, board, llm, run, workload, size (default: ${default})."`
+	chosen
+	JSON bool   `name:"json" xor:"format" help:"Print everything as JSON."`
+	CSV  string `name:"csv" xor:"format" placeholder:"TABLE" help:"Print one table as CSV: stages, requests, energies, boards or runs."`
 }
 
 // Help is printed under the flags.
@@ -37,7 +37,7 @@ func (c *summaryCommand) Run(t *terminal) error {
 	if c.CSV != "" && !slices.Contains(summaryTables, c.CSV) {
 		return usage("--csv %s: there are the tables %s", c.CSV, strings.Join(summaryTables, ", "))
 	}
-	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
+	return t.withChosen(c.Dir, c.chosen, func(ctx context.Context, d *query.Dataset) error {
 		by := make([]analysis.Key, len(c.By))
 		for i, key := range c.By {
 			by[i] = analysis.Key(key)
@@ -49,25 +49,12 @@ func (c *summaryCommand) Run(t *terminal) error {
 		if err != nil {
 			return err
 		}
-		if err := known(c.Runs, s.Runs); err != nil {
-			return err
-		}
 		if c.JSON {
 			return t.json(s)
 		}
 		t.printRuns(c.Dir, s)
 		return s.Print(t.out)
-	}, c.Runs...)
-}
-
-// known refuses a run that the dataset does not have.
-func known(asked []string, there []analysis.RunLine) error {
-	for _, id := range asked {
-		if !slices.ContainsFunc(there, func(r analysis.RunLine) bool { return r.RunID == id }) {
-			return usage("--run %s: the dataset has no such run; tracer query DIR \"SELECT DISTINCT run_id FROM runs\" lists them", id)
-		}
-	}
-	return nil
+	})
 }
 
 // printRuns says what stands behind the tables.

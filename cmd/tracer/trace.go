@@ -147,13 +147,14 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 	}
 	t.record = schema.Run{
 		ID: t.RunID, Host: hostname(), Command: commandLine(os.Args, asked), TracerVersion: version, GitCommit: gitCommit(),
-		Seed: t.Seed, Kernel: kernel(), CPU: cpu(),
+		Seed: t.Seed, Kernel: kernel(), CPU: cpu(), Launch: t.launch.id, Rank: t.launch.rank,
 		Model: cfg.Model, Server: info.Profile.Name, EngineVersion: info.Version, Endpoint: info.Endpoint, Insecure: t.Insecure, Concurrency: int32(t.Concurrency),
 		PeriodAsked: t.period,
 	}
 	t.record.Simulated = t.simulatedParts() != ""
 	if t.resumed != nil {
-		t.record.Continues = t.resumed.root
+		root := &t.resumed.root
+		t.record.Continues, t.record.Launch, t.record.Rank = root.RunID, root.LaunchID, root.Rank
 		for i := range t.resumed.sent {
 			t.tally.note(&t.resumed.sent[i].Span)
 		}
@@ -166,6 +167,9 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 
 // unserved is a server that cannot be used; flag names it.
 func unserved(err error, flag string) error {
+	if errors.Is(err, nebula.ErrEndpoint) {
+		return usage("%s: %w", flag, err)
+	}
 	if errors.Is(err, nebula.ErrUnreachable) {
 		err = fmt.Errorf("%w\nStart the server, or name another with %s", err, flag)
 	}
@@ -257,10 +261,17 @@ func (t *trace) open() (err error) {
 	}
 	t.carryOverhead()
 	t.record.Start, t.record.Clock = clock.Read(), clock.Anchor()
-	t.pipeline, err = pipeline.Open(pipeline.Config{
+	config := pipeline.Config{
 		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Planned: t.planned(), Job: t.job(), Prompts: t.corpus,
 		Readings: t.readings, Spans: spans, Note: func(what string) { fmt.Fprintln(t.err, "note:", what) },
-	})
+	}
+	t.pipeline, err = pipeline.Open(config)
+	if _, elsewhere := errors.AsType[*pipeline.ElsewhereError](err); elsewhere { // two hosts began at once
+		if err = t.yield(t.terminal, err); err == nil {
+			t.record.ID, t.record.Launch, t.record.Rank = t.RunID, t.launch.id, t.launch.rank
+			t.pipeline, err = pipeline.Open(config)
+		}
+	}
 	if err != nil && !errors.Is(err, store.ErrRunExists) {
 		return unwritable(t.Out, err)
 	}
@@ -273,6 +284,9 @@ func (t *trace) open() (err error) {
 
 // unwritable is a folder that cannot take a dataset.
 func unwritable(dir string, err error) error {
+	if errors.Is(err, store.ErrNoDataset) {
+		return usage("--out: %w", err)
+	}
 	mend := "choose a folder that you may write to"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		mend = fmt.Sprintf("make room: a run sets %d MiB aside before it begins, and its readings come on top", store.Reserved>>20)

@@ -100,7 +100,7 @@ func TestWatchShowsARunInProgress(t *testing.T) {
 	watch := exec.CommandContext(t.Context(), program(t), "watch", dir)
 	watch.Env = environ("TERM=xterm-256color", "NO_COLOR=1")
 	s := onTerminal(t, watch)
-	for _, want := range []string{"seen", "SIMULATED", "sim-H200", "of 12 requests done", "in flight", "tokens/s"} {
+	for _, want := range []string{"seen", "SIMULATED", "sim-H200", "of 12 requests done", "in flight: 1 in decode for ", "in flight: 1 in prefill or queue for ", "tokens/s"} {
 		s.shows(t, want)
 	}
 	if strings.Contains(s.text(), warning) {

@@ -52,3 +52,6 @@ func cacheDir() (string, error) {
 	}
 	return dir, nil
 }
+
+// ModelFile is the model for those who start a server of their own.
+func ModelFile() (string, error) { return tinyModel() }

@@ -21,16 +21,17 @@ const (
 type kind byte
 
 const (
-	kindHeader   kind = 'H'
-	kindReadings kind = 'R'
-	kindOpened   kind = 'O'
-	kindClosed   kind = 'C'
-	kindEnd      kind = 'E'
+	kindHeader    kind = 'H'
+	kindReadings  kind = 'R'
+	kindOpened    kind = 'O'
+	kindAnswering kind = 'A'
+	kindClosed    kind = 'C'
+	kindEnd       kind = 'E'
 )
 
 func (k kind) known() bool {
 	switch k {
-	case kindHeader, kindReadings, kindOpened, kindClosed, kindEnd:
+	case kindHeader, kindReadings, kindOpened, kindAnswering, kindClosed, kindEnd:
 		return true
 	}
 	return false
@@ -71,17 +72,17 @@ func (j *Journal) append(k kind, payload []byte) error {
 	return nil
 }
 
-// DamageError says from where on a journal cannot be read. A torn tail is what a power cut leaves; inside, whole frames
-// follow the damage.
+// DamageError says what of a journal cannot be read. A torn tail is what a power cut leaves; inside, whole frames follow
+// the damage, and the replay that found it goes on with the first of them.
 type DamageError struct {
 	Offset int64
-	Bytes  int64 // from there to the end of the file
+	Bytes  int64 // to the next whole frame, or to the end of the file
 	Inside bool
 }
 
 func (e *DamageError) Error() string {
 	if e.Inside {
-		return fmt.Sprintf("the journal is damaged at byte %d; %d bytes from there on are not taken, though some after the damage are whole", e.Offset, e.Bytes)
+		return fmt.Sprintf("the journal is damaged at byte %d: %d bytes there cannot be read", e.Offset, e.Bytes)
 	}
 	return fmt.Sprintf("the journal ends in %d torn bytes", e.Bytes)
 }
@@ -156,14 +157,18 @@ func (j *Journal) damage(at int64) error {
 	if err != nil {
 		return fmt.Errorf("reading the journal: %w", err)
 	}
-	return &DamageError{Offset: at, Bytes: info.Size() - at, Inside: j.wholeAfter(at+1, info.Size())}
+	next, whole := j.wholeAfter(at+1, info.Size())
+	if !whole {
+		next = info.Size()
+	}
+	return &DamageError{Offset: at, Bytes: next - at, Inside: whole}
 }
 
 // mostTries bounds the search for a frame behind the damage.
 const mostTries = 4096
 
-// wholeAfter says whether a whole frame begins somewhere behind a damaged one.
-func (j *Journal) wholeAfter(from, size int64) bool {
+// wholeAfter is where the first whole frame behind a damaged one begins.
+func (j *Journal) wholeAfter(from, size int64) (int64, bool) {
 	window, buf := make([]byte, 1<<20), []byte(nil)
 	tries := 0
 	for ; from < size; from += int64(len(window)) - frameHead {
@@ -178,12 +183,12 @@ func (j *Journal) wholeAfter(from, size int64) bool {
 			}
 			var err error
 			if buf, err = j.packed(at, at+frameHead+length, &head, buf); err == nil {
-				return true
+				return at, true
 			}
 			if tries++; tries > mostTries {
-				return false
+				return 0, false
 			}
 		}
 	}
-	return false
+	return 0, false
 }

@@ -46,7 +46,7 @@ func Path(root, name string) string { return filepath.Join(root, "_tracer", "jou
 func Names(root string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(Path(root, "")))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listing journals: %w", err)
+		return nil, store.NoFolder(root, fmt.Errorf("listing journals: %w", err))
 	}
 	var names []string
 	for _, e := range entries {
@@ -138,6 +138,15 @@ type Journal struct {
 
 	frame    []byte // scratch
 	encoding *encoder
+	damaged  map[int64]int64 // what a replay found so and went past: to where, by where it begins
+}
+
+// passed notes damage for those who follow the replay.
+func (j *Journal) passed(from, to int64) {
+	if j.damaged == nil {
+		j.damaged = map[int64]int64{}
+	}
+	j.damaged[from] = to
 }
 
 // Create begins the journal of a run: it appears under its name with the header in it, or not at all. It is ErrExists
@@ -178,8 +187,10 @@ func begin(f *os.File, path string, h *Header, mem memory.Allocator) (*Journal, 
 	if _, err := f.WriteAt([]byte(magic), 0); err != nil {
 		return nil, fmt.Errorf("writing the journal: %w", err)
 	}
-	j.size, j.Header = int64(len(magic)), h
-	if err := j.appendJSON(kindHeader, h); err != nil {
+	named := *h
+	named.Columns = columnsSum
+	j.size, j.Header = int64(len(magic)), &named
+	if err := j.appendJSON(kindHeader, j.Header); err != nil {
 		return nil, err
 	}
 	return j, j.Sync()
@@ -261,6 +272,11 @@ func (j *Journal) Readings(look Look, rows []schema.Reading) error {
 // Opened appends that a worker is about to send a request, and what is known of it.
 func (j *Journal) Opened(worker int, openNS int64, s *schema.Span) error {
 	return j.appendJSON(kindOpened, opened{worker, openNS, kept(s)})
+}
+
+// Answering appends that a worker's request has its first token: for who follows the run, since its span says so, too.
+func (j *Journal) Answering(worker int, firstTokenNS int64) error {
+	return j.appendJSON(kindAnswering, answering{worker, firstTokenNS})
 }
 
 // Closed appends a worker's finished request.

@@ -97,14 +97,14 @@ func filled(t *testing.T) (j *Journal, want []Event) {
 	kept.ErrorMessage, prompt.Text, kept.Prompt = "", "", &prompt
 	run := schema.Run{ID: "one", Status: schema.StatusComplete, RingPeak: schema.Some(0.25)}
 	for _, err := range []error{
-		j.Opened(1, 4, span), j.Readings(look, []schema.Reading{{Board: 1, StartNS: 3, EndNS: 4}}), j.Closed(1, span),
+		j.Opened(1, 4, span), j.Answering(1, 6), j.Readings(look, []schema.Reading{{Board: 1, StartNS: 3, EndNS: 4}}), j.Closed(1, span),
 		j.End(&run, []schema.Sampling{{Readings: 3}, {}}),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	return j, []Event{{Worker: 1, OpenNS: 4, Opening: &kept}, {Look: look}, {Worker: 1, Span: &kept}, {End: &End{run, []schema.Sampling{{Readings: 3}, {}}}}}
+	return j, []Event{{Worker: 1, OpenNS: 4, Opening: &kept}, {Worker: 1, FirstTokenNS: 6}, {Look: look}, {Worker: 1, Span: &kept}, {End: &End{run, []schema.Sampling{{Readings: 3}, {}}}}}
 }
 
 func replayed(t require, j *Journal) (all []Event, end error) {
@@ -112,12 +112,21 @@ func replayed(t require, j *Journal) (all []Event, end error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var found error
 	for {
 		e, err := events.Next()
-		if err != nil {
+		switch d, damaged := errors.AsType[*DamageError](err); {
+		case damaged:
+			if found = err; !d.Inside {
+				return all, err
+			}
+		case err != nil && found != nil:
+			return all, found
+		case err != nil:
 			return all, err
+		default:
+			all = append(all, e)
 		}
-		all = append(all, e)
 	}
 }
 
@@ -134,7 +143,9 @@ func TestAReplayGivesWhatWasAppended(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	if !reflect.DeepEqual(j.Header, header()) {
+	named := header()
+	named.Columns = columnsSum
+	if !reflect.DeepEqual(j.Header, named) {
 		t.Errorf("header %+v", j.Header)
 	}
 	got, end := replayed(t, j)
@@ -180,8 +191,8 @@ func TestPayloadsMakeOneArrowStream(t *testing.T) {
 	}
 }
 
-// Whatever is cut off or flipped, a replay gives the frames before it, and says what is lost.
-func TestADamagedJournalGivesThePrefix(t *testing.T) {
+// Whatever is cut off or flipped, a replay gives the frames before it and behind it, and says what is lost.
+func TestADamagedJournalLacksTheDamagedFrame(t *testing.T) {
 	j, want := filled(t)
 	whole, err := os.ReadFile(j.path)
 	if err != nil {
@@ -207,16 +218,29 @@ func TestADamagedJournalGivesThePrefix(t *testing.T) {
 		}
 		defer j.Close()
 		got, end := replayed(r, j)
-		intact, torn := 0, 0
+		intact, torn, behind := 0, 0, len(text)
 		for _, from := range frames(whole)[1:] {
-			if to := from + frameHead + int(binary.LittleEndian.Uint32(whole[from:])); to <= at {
+			to := from + frameHead + int(binary.LittleEndian.Uint32(whole[from:]))
+			if to <= at {
 				intact, torn = intact+1, to
-			} else if torn == 0 {
+				continue
+			}
+			if torn == 0 {
 				torn = from
 			}
+			behind = to
+			break
 		}
-		if !reflect.DeepEqual(got, append([]Event(nil), want[:intact]...)) {
-			r.Fatalf("got %+v, want the first %d", got, intact)
+		left := append([]Event(nil), want[:intact]...)
+		inside := !cut && intact < len(want)-1
+		if inside {
+			left = append(left, want[intact+1:]...)
+		}
+		if !reflect.DeepEqual(got, left) {
+			r.Fatalf("got %+v, want all but frame %d", got, intact)
+		}
+		if cut {
+			behind = len(text)
 		}
 		var damage *DamageError
 		switch {
@@ -226,7 +250,7 @@ func TestADamagedJournalGivesThePrefix(t *testing.T) {
 			}
 		case !errors.As(end, &damage):
 			r.Fatal(end)
-		case damage.Offset != int64(torn) || damage.Bytes != int64(len(text)-torn) || damage.Inside != (!cut && intact < len(want)-1):
+		case damage.Offset != int64(torn) || damage.Bytes != int64(behind-torn) || damage.Inside != inside:
 			r.Fatalf("%+v: %d frames are intact, to byte %d of %d", damage, intact, torn, len(text))
 		}
 	})

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -129,6 +131,9 @@ var schemaMessage = func() []byte {
 	return out.Bytes()[:out.Len()-endOfStream]
 }()
 
+// columnsSum names that message.
+var columnsSum = crc32.Checksum(schemaMessage, castagnoli)
+
 // lookBytes stand before a batch: when the pipeline looked, and the two clocks.
 const lookBytes = 24
 
@@ -204,6 +209,10 @@ func (j *Journal) Rows() *Rows {
 // Next gives the next batch of what stands before an offset, in the memory of the batch before; none where there is no more.
 func (r *Rows) Next(before int64, into []schema.Reading) ([]schema.Reading, error) {
 	for r.at < before {
+		if to, damaged := r.j.damaged[r.at]; damaged {
+			r.at = to
+			continue
+		}
 		k, next, err := r.j.head(r.at, &r.head)
 		if err != nil {
 			return nil, fmt.Errorf("reading the journal back: %w", err)
@@ -226,6 +235,9 @@ func (r *Rows) decode(into []schema.Reading) (rows []schema.Reading, err error) 
 	}
 	r.payloads.rest = r.payload[lookBytes:]
 	if r.stream == nil {
+		if !bytes.HasPrefix(r.payloads.rest, schemaMessage) && r.j.Header.Columns == columnsSum { // the first batch is lost
+			r.payloads.rest = slices.Concat(schemaMessage, r.payloads.rest)
+		}
 		if !bytes.HasPrefix(r.payloads.rest, schemaMessage) {
 			return nil, fmt.Errorf("the journal's readings are those of another version of tracer; recover them with tracer %s", r.j.Header.Run.TracerVersion)
 		}

@@ -19,6 +19,8 @@ type Header struct {
 	Sampling []schema.Sampling `json:"sampling"` // per board: what was planned
 	Workers  int               `json:"workers"`
 	Job      *store.Job        `json:"job,omitempty"`
+	// Columns are the readings' own: who has the same can read a batch without the first, which alone tells them.
+	Columns uint32 `json:"columns,omitempty"`
 }
 
 // mostWorkers bounds what a damaged header can ask for.
@@ -36,6 +38,11 @@ type opened struct {
 	Span   *schema.Span `json:"span,omitempty"`
 }
 
+type answering struct {
+	Worker       int   `json:"worker"`
+	FirstTokenNS int64 `json:"first_token_ns"`
+}
+
 type closed struct {
 	Worker int          `json:"worker"`
 	Span   *schema.Span `json:"span"`
@@ -48,14 +55,16 @@ type End struct {
 }
 
 // Event is one frame of a replay. Exactly one of Span and End is set, or neither: then it is an opening where OpenNS is
-// set, and a batch of readings where it is not.
+// set, a first token where FirstTokenNS is, and a batch of readings otherwise.
 type Event struct {
 	Worker  int
 	OpenNS  int64
 	Opening *schema.Span // of an opening, as far as it was told
-	Span    *schema.Span
-	End     *End
-	Look    Look // of readings
+	// FirstTokenNS is when the answer to the worker's request began.
+	FirstTokenNS int64
+	Span         *schema.Span
+	End          *End
+	Look         Look // of readings
 }
 
 // Replay reads a journal's frames in order. The readings themselves are left to Rows.
@@ -73,7 +82,11 @@ func (j *Journal) Replay() (*Replay, error) {
 // At is where the replay has come to.
 func (r *Replay) At() int64 { return r.at }
 
-// Next gives the next frame: io.EOF after the last, a *DamageError where the rest cannot be read.
+// Ahead is another replay, from where this one has come to.
+func (r *Replay) Ahead() *Replay { return &Replay{position{j: r.j, at: r.at}} }
+
+// Next gives the next frame: io.EOF after the last, a *DamageError where something cannot be read. After damage inside it
+// can be called again, and goes on behind it.
 func (r *Replay) Next() (Event, error) {
 	at := r.at
 	k, err := r.read()
@@ -83,7 +96,12 @@ func (r *Replay) Next() (Event, error) {
 	}
 	if errors.Is(err, errTorn) {
 		r.at = at
-		return Event{}, r.j.damage(at)
+		err := r.j.damage(at)
+		if d, ok := errors.AsType[*DamageError](err); ok && d.Inside {
+			r.at += d.Bytes
+			r.j.passed(at, r.at)
+		}
+		return Event{}, err
 	}
 	return e, err
 }
@@ -98,6 +116,13 @@ func (r *Replay) event(k kind) (e Event, err error) {
 		err = json.Unmarshal(r.payload, &o)
 		e.Worker, e.OpenNS, e.Opening = o.Worker, o.OpenNS, o.Span
 		if err == nil && o.Span != nil && o.Span.Prompt == nil {
+			err = errTorn
+		}
+	case kindAnswering:
+		var a answering
+		err = json.Unmarshal(r.payload, &a)
+		e.Worker, e.FirstTokenNS = a.Worker, a.FirstTokenNS
+		if err == nil && a.FirstTokenNS <= 0 {
 			err = errTorn
 		}
 	case kindClosed:

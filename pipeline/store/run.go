@@ -34,6 +34,8 @@ type File struct {
 type Manifest struct {
 	RunID         string        `json:"run_id"`
 	Continues     string        `json:"continues,omitempty"` // the run that it goes on with
+	LaunchID      string        `json:"launch_id,omitempty"` // that the run's process shares with others
+	Rank          string        `json:"rank,omitempty"`      // of the process among them
 	Host          string        `json:"host"`
 	SchemaVersion string        `json:"schema_version"`
 	Tracer        string        `json:"tracer"`

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +22,7 @@ import (
 //  2. The manifest is written there.
 //  3. With tracers kept from publishing: what stays in the folder is linked into the new one, the two are exchanged, and
 //     the manifest is moved to _tracer/commits.
-//  4. What was replaced is removed; _tracer/tmp/compact-<id> last.
+//  4. A while later (see settled) what was replaced is removed; _tracer/tmp/compact-<id> last.
 //
 // Up to the exchange a compaction that broke off is undone by removing its folder; from then on it is carried on with from
 // the manifest. Recover does both.
@@ -74,8 +75,8 @@ func (s *Swap) Name(folder string, n int) string {
 // Abandon undoes a compaction that has not been published.
 func (s *Swap) Abandon() error { return errors.Join(os.RemoveAll(s.Tmp()), s.held.Close()) }
 
-// Publish puts the new files in the place of those that they replace; drop takes these away.
-func (s *Swap) Publish(c *Compaction, drop Drop) error {
+// Publish puts the new files in the place of those that they replace.
+func (s *Swap) Publish(c *Compaction) error {
 	for _, f := range c.Files {
 		if err := Move(filepath.Join(s.Tmp(), partName(f.Path)), filepath.Join(s.next(), path.Base(f.Path))); err != nil {
 			return fmt.Errorf("publishing %s: %w", f.Path, err)
@@ -84,9 +85,11 @@ func (s *Swap) Publish(c *Compaction, drop Drop) error {
 	if err := s.write(c); err != nil {
 		return err
 	}
-	if err := s.swap(c); err != nil {
-		return err
-	}
+	return s.swap(c)
+}
+
+// Finish takes away what was replaced, when readers have settled.
+func (s *Swap) Finish(c *Compaction, drop Drop) error {
 	if err := finish(s.root, c, drop); err != nil {
 		return err
 	}
@@ -191,8 +194,19 @@ func exchange(a, b string) error {
 	return nil
 }
 
-// finish takes the old folder away, once the new one is committed. Of what it holds, the replaced files are dropped; what
-// stands in the new folder too needs no second name; anything else is moved there.
+// settled is how long an old folder stays whole after the exchange. Who opened it before, and reads its names only once some
+// are gone, would take what is left for all there is; who reads them all finds that files are gone, and asks again.
+const settled = time.Second
+
+func settle(root string, c *Compaction) {
+	if at, err := os.Stat(filepath.Join(root, Commits, merges+c.ID+".json")); err == nil {
+		time.Sleep(min(settled, settled-time.Since(at.ModTime())))
+	}
+}
+
+// finish takes the old folder away, once the new one is committed. Of what it holds, what stands in the new folder too needs
+// no second name, the replaced files are dropped, and anything else is moved there. The replaced go last: a listing without
+// them would look like one of the new folder.
 func finish(root string, c *Compaction, drop Drop) error {
 	old, now := filepath.Join(root, "_tracer", "tmp", merges+c.ID, "folder"), filepath.Join(root, c.Folder)
 	entries, err := os.ReadDir(old)
@@ -202,7 +216,16 @@ func finish(root string, c *Compaction, drop Drop) error {
 	if err != nil {
 		return fmt.Errorf("finishing compaction %s: %w", c.ID, err)
 	}
-	for _, e := range entries {
+	settle(root, c)
+	var replaced []fs.DirEntry
+	kept := slices.DeleteFunc(slices.Clone(entries), func(e fs.DirEntry) bool {
+		if c.replaces(e.Name()) {
+			replaced = append(replaced, e)
+			return true
+		}
+		return false
+	})
+	for _, e := range append(kept, replaced...) {
 		from, to := filepath.Join(old, e.Name()), filepath.Join(now, e.Name())
 		switch {
 		case c.replaces(e.Name()):

@@ -3,8 +3,8 @@
     spark.py LISTING SOURCE…
 
 LISTING is what `tracer publish DATASET --list` printed. Sources are files=URI (the dataset's root: a folder or s3a://…),
-iceberg=FOLDER (the tables of `tracer publish --iceberg`), pyiceberg=FOLDER, and glob=URI (all of a table's folder, whatever
-the manifests say, which is expected to differ where files stand there that are not committed).
+iceberg=FOLDER (the tables of `tracer publish --iceberg`), pyiceberg=FOLDER, and glob=URI: all of the folder samples, whatever
+the manifests say, which must differ, since run.sh has put a file there that is not committed.
 """
 
 import datetime
@@ -126,6 +126,8 @@ def main():
     for table in listing["tables"]:
         expected = by_duckdb(listing, table)
         for kind, at in sources:
+            if kind == "glob" and table["name"] != "samples":
+                continue
             began = time.time()
             got = by_pyiceberg(table, at) if kind == "pyiceberg" else by_spark(spark, table, kind, at)
             found = list(differences(table, expected, got))

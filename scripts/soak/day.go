@@ -98,6 +98,8 @@ func repeat(from, to *journal.Journal, i int) error {
 			err = to.Closed(e.Worker, shifted(e.Span, later, i))
 		case e.OpenNS != 0:
 			err = to.Opened(e.Worker, e.OpenNS+later, e.Opening)
+		case e.FirstTokenNS != 0:
+			err = to.Answering(e.Worker, e.FirstTokenNS+later)
 		default:
 			err = readings(rows, to, e.Look, events.At(), later)
 		}

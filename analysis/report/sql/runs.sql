@@ -16,5 +16,4 @@ SELECT
     array_to_string(r.invalid_reasons, ', ') AS invalid_reasons
 FROM runs AS r
 LEFT JOIN (SELECT run_id, host, min(start_monotonic_ns) AS zero FROM requests WHERE NOT warmup GROUP BY ALL) AS q USING (run_id, host)
-WHERE ($gpu = '' OR $gpu IN (r.gpu_name, r.gpu_uuid)) AND ($llm = '' OR r.llm_name = $llm)
 ORDER BY r.start_timestamp, r.run_id, r.host, r.gpu_index

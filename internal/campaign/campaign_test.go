@@ -1,0 +1,231 @@
+package campaign
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"pgregory.net/rapid"
+
+	"github.com/llm-tracer/tracer/deploy"
+)
+
+const whole = `name: whole
+out: ds
+seed: 3
+repetitions: 2
+boards:
+  - sim:A10
+  - "0,2"
+  - {name: a100, gpu: auto, slurm: [--constraint=a100, --gpus=1], node-selector: {nvidia.com/gpu.product: NVIDIA-A100}}
+models:
+  - {endpoint: sim, model: meta-llama/Meta-Llama-3-8B}
+  - name: served
+    endpoint: http://127.0.0.1:8000/v1
+    serve:
+      command: vllm serve it
+      env: {HF_TOKEN: "${HF_TOKEN}"}
+      within: 2m
+    collect: {server: vllm, prompts: 7}
+workloads: [prefill]
+sizes: [10, 100]
+collect: {prompts: 5, exact-length: false}
+cool-down: {at-most: 0s}
+exclude:
+  - {board: a100, model: served}
+`
+
+func parsed(t *testing.T, text string) *File {
+	t.Helper()
+	f, err := Parse("c.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestAFileIsReadWithItsDefaults(t *testing.T) {
+	f := parsed(t, whole)
+	var names []string
+	for _, b := range f.Boards {
+		names = append(names, b.Name)
+	}
+	if !slices.Equal(names, []string{"sim-A10", "gpu-0-2", "a100"}) || f.Models[0].Name != "Meta-Llama-3-8B" {
+		t.Errorf("%q, %q", names, f.Models[0].Name)
+	}
+	if s := f.Models[1].Serve; !slices.Equal(s.Command, []string{"sh", "-c", "vllm serve it"}) || s.Within.Minutes() != 2 || s.Stop.Seconds() != 30 {
+		t.Errorf("%+v", s)
+	}
+	if got := f.Models[1].Probes(); !slices.Equal(got, []string{"http://127.0.0.1:8000/health", "http://127.0.0.1:8000/v1/models"}) {
+		t.Error(got)
+	}
+	c := Cell{&f.Boards[0], &f.Models[1], "prefill", 100, 2}
+	want := "collect --go-on --run-id whole --rank sim-A10-served-prefill-100-2 --out ds --gpu sim:A10 --endpoint http://127.0.0.1:8000/v1" +
+		" --workload prefill --sizes 100 --seed 4 --no-exact-length --prompts=7 --server=vllm"
+	if got := strings.Join(f.Arguments(&c), " "); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+// Every cell comes once, whole blocks after one another, repetition by repetition, in an order that the seed decides.
+func TestBlocksAreAllCellsInAnOrderOfTheSeed(t *testing.T) {
+	f := parsed(t, whole)
+	order := func() (all []string) {
+		last := 0
+		for _, b := range f.Blocks() {
+			if b.Repetition < last {
+				t.Errorf("repetition %d after %d", b.Repetition, last)
+			}
+			last = b.Repetition
+			for i := range b.Cells {
+				if b.Cells[i].Board != b.Board || b.Cells[i].Model != b.Model {
+					t.Errorf("%s in a block of %s with %s", b.Cells[i].Name(), b.Board.Name, b.Model.Name)
+				}
+				all = append(all, f.RunID(&b.Cells[i]))
+			}
+		}
+		return all
+	}
+	first, again := order(), order()
+	f.Seed = 8
+	other := order()
+	if !slices.Equal(first, again) || slices.Equal(first, other) {
+		t.Errorf("%q, again %q, with another seed %q", first, again, other)
+	}
+	for _, all := range [][]string{first, other} {
+		slices.Sort(all)
+		if all = slices.Compact(all); len(all) != (3*2-1)*2*2 {
+			t.Errorf("%d runs: %q", len(all), all)
+		}
+	}
+}
+
+func TestMistakesAreNamedWithTheirLine(t *testing.T) {
+	for _, c := range []struct{ old, new, want string }{
+		{"seed: 3", "sead: 3", `c.yaml:3: no key is called "sead" here`},
+		{"seed: 3", "seed: three", "c.yaml:3: "},
+		{"seed: 3", "seed: 3\nseed: 4", "c.yaml:4: "},
+		{"within: 2m", "withn: 2m", `c.yaml:16: no key is called "withn" here`},
+		{"within: 2m", "within: 2m\n      stop: 1ms", "c.yaml:14: serve: within and stop"},
+		{"name: a100, gpu", "name: a 100, gpu", `c.yaml:8: boards: name "a 100"`},
+		{"name: a100, gpu", "name: a100, cpu", `c.yaml:8: no key is called "cpu" here`},
+		{"name: a100,", "name: sim-A10,", `c.yaml:8: boards: "sim-A10" is there twice`},
+		{"name: a100,", "name: host,", `c.yaml:8: boards: name "host"`},
+		{"name: whole", "name: 1 whole", "c.yaml:1: name: "},
+		{"repetitions: 2", "repetitions: 0", "c.yaml:4: repetitions: "},
+		{"repetitions: 2", "repetitions: 1001", "c.yaml:4: repetitions: "},
+		{"[prefill]", "[prefil]", "c.yaml:18: workloads: there are prefill and decode"},
+		{"sizes: [10, 100]", "sizes: [10, 10]", "c.yaml:19: sizes: "},
+		{"sizes: [10, 100]", "sizes: [10, -1]", "c.yaml:19: sizes: "},
+		{"at-most: 0s", "at-most: 2h", "c.yaml:21: cool-down: at-most"},
+		{"board: a100", "board: a10", `c.yaml:23: exclude: no board is called "a10"`},
+		{"{board: a100, model: served}", "{}", "c.yaml:23: exclude: name a board"},
+		{"{board: a100, model: served}", "{size: 10}\n  - {size: 100}", "c.yaml:23: exclude: nothing is left to run"},
+		{"endpoint: sim,", "", "c.yaml:10: models: endpoint is missing"},
+		{"endpoint: http://127.0.0.1:8000/v1", "endpoint: sim", "serve: the endpoint sim is served by tracer itself"},
+		{"command: vllm serve it", "command: []", "c.yaml:14: serve: command is missing"},
+		{"name: served", "name: Meta-Llama-3-8B", `"Meta-Llama-3-8B" is there twice`},
+		{"name: whole", "name: " + strings.Repeat("w", 70), "c.yaml:1: run "},
+		{"name: whole", "name: [", "c.yaml:"},
+		{"boards:\n", "boards: []\nother:\n", "c.yaml:6: no key"},
+	} {
+		if !strings.Contains(whole, c.old) {
+			t.Fatalf("%q is not in the file", c.old)
+		}
+		_, err := Parse("c.yaml", []byte(strings.Replace(whole, c.old, c.new, 1)))
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want %q", c.new, err, c.want)
+		}
+	}
+}
+
+func TestMistakesTellNoSecrets(t *testing.T) {
+	for _, broken := range []string{
+		"      env: {HF_TOKEN: [hunter2]}\n", "      env: {HF_TOKEN: hunter2\n", "      env: hunter2\n", "      enw: {HF_TOKEN: hunter2}\n", "      env: {A: \"hunter2}\n",
+	} {
+		_, err := Parse("c.yaml", []byte(strings.Replace(whole, "      env: {HF_TOKEN: \"${HF_TOKEN}\"}\n", broken, 1)))
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", broken, err)
+		}
+	}
+}
+
+func TestJobsOfSlurmAreTheScriptWithTheBoardsOwnOptions(t *testing.T) {
+	jobs, err := parsed(t, whole).SlurmJobs(deploy.Slurm)
+	if err != nil || len(jobs) != 3 {
+		t.Fatal(jobs, err)
+	}
+	text := jobs[2].Text
+	for _, line := range []string{
+		"#SBATCH --job-name=whole-a100\n", "#SBATCH --array=0-1\n", "#SBATCH --constraint=a100\n", "#SBATCH --gpus=1\n",
+		"/c.yaml' --board a100 --block \"$SLURM_ARRAY_TASK_ID\"\n",
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("%q is not in\n%s", line, text)
+		}
+	}
+	if jobs[2].Name != "whole-a100.sbatch" || strings.Index(text, "--constraint=a100\n") > strings.Index(text, "\nset -u\n") {
+		t.Errorf("%s\n%s", jobs[2].Name, text)
+	}
+}
+
+// What the pod reads is the file as it was written, whatever stands in it.
+func TestJobsOfKubernetesCarryTheFile(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		comment := rapid.StringMatching(`[ -~äß€]*`).Draw(rt, "comment")
+		text := whole + "# " + comment + rapid.SampledFrom([]string{"", "\n", "\n\n", "  \n# x\n"}).Draw(rt, "end")
+		f, err := Parse("c.yaml", []byte(text))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		jobs, err := f.KubernetesJobs(deploy.Kubernetes)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		documents := strings.Split(jobs[2].Text, "---\n")
+		var config struct {
+			Data map[string]string `yaml:"data"`
+		}
+		if err := yaml.Unmarshal([]byte(documents[1]), &config); err != nil || config.Data["campaign.yaml"] != text {
+			rt.Fatalf("%v\n%q\n%q", err, config.Data["campaign.yaml"], text)
+		}
+	})
+	jobs, err := parsed(t, whole).KubernetesJobs(deploy.Kubernetes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"name: whole-a100\n", "completions: 2\n", "nvidia.com/gpu.product: NVIDIA-A100\n", "- $(JOB_COMPLETION_INDEX)\n", "mountPath: /campaign\n"} {
+		if !strings.Contains(jobs[2].Text, line) {
+			t.Errorf("%q is not in\n%s", line, jobs[2].Text)
+		}
+	}
+}
+
+func TestTheExampleIsRead(t *testing.T) {
+	text, err := os.ReadFile("../../docs/campaign.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed(t, string(text))
+}
+
+// No file brings the reader down, and every error is one line.
+func FuzzFile(f *testing.F) {
+	f.Add(whole)
+	f.Add("name: a\nboards: [auto]\nmodels: [{endpoint: sim, model: m}]\n")
+	f.Add("a: &a [*a]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Count(text, "repetitions") > 0 || len(text) > 4096 { // plans of many runs are slow, and no news
+			return
+		}
+		file, err := Parse("c.yaml", []byte(text))
+		switch {
+		case err != nil && strings.Contains(err.Error(), "\n"):
+			t.Errorf("%q", err)
+		case err == nil && len(file.Blocks()) == 0:
+			t.Error("a plan of nothing")
+		}
+	})
+}

@@ -1,0 +1,347 @@
+// Package campaign is the plan of many runs: boards × models × workloads × sizes × repetitions, read from a file and put in
+// an order. It runs nothing; what has been measured stands in the dataset.
+package campaign
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// File is a campaign as its user wrote it, with what was left out filled in.
+type File struct {
+	Name        string         `yaml:"name"`
+	Out         string         `yaml:"out"`
+	Logs        string         `yaml:"logs"`
+	Seed        int64          `yaml:"seed"`
+	Repetitions int            `yaml:"repetitions"`
+	Boards      []Board        `yaml:"boards"`
+	Models      []Model        `yaml:"models"`
+	Workloads   []string       `yaml:"workloads"`
+	Sizes       []int          `yaml:"sizes"`
+	Collect     map[string]any `yaml:"collect"`
+	CoolDown    CoolDown       `yaml:"cool-down"`
+	Exclude     []Match        `yaml:"exclude"`
+
+	path string
+	text []byte
+}
+
+// Board is what --gpu names, under a name of its own.
+type Board struct {
+	Name         string            `yaml:"name"`
+	GPU          string            `yaml:"gpu"`
+	Slurm        []string          `yaml:"slurm"`         // options of sbatch
+	NodeSelector map[string]string `yaml:"node-selector"` // of Kubernetes
+}
+
+// Model is a model behind an endpoint, and how it is served where that is the campaign's to do.
+type Model struct {
+	Name     string         `yaml:"name"`
+	Endpoint string         `yaml:"endpoint"`
+	Model    string         `yaml:"model"`
+	Serve    *Serve         `yaml:"serve"`
+	Collect  map[string]any `yaml:"collect"`
+}
+
+// Serve is a command that serves a model until it gets SIGTERM.
+type Serve struct {
+	Command Command           `yaml:"command"`
+	Env     map[string]string `yaml:"env"`   // ${NAME} is taken from the environment, where secrets belong
+	Ready   string            `yaml:"ready"` // URL that answers 200 once the model is there; empty for the usual ones
+	Within  time.Duration     `yaml:"within"`
+	Stop    time.Duration     `yaml:"stop"` // from SIGTERM to SIGKILL
+}
+
+// Command is a program with its arguments, or a line for the shell.
+type Command []string
+
+// CoolDown is the wait between two runs.
+type CoolDown struct {
+	AtMost *time.Duration `yaml:"at-most"` // 0: none
+	Above  float64        `yaml:"above"`   // °C over the boards' rest
+	Watts  float64        `yaml:"watts"`   // over the boards' rest
+}
+
+// Match is some of the cells: those that it does not contradict.
+type Match struct {
+	Board    string `yaml:"board"`
+	Model    string `yaml:"model"`
+	Workload string `yaml:"workload"`
+	Size     int    `yaml:"size"`
+}
+
+// Workloads and sizes of a campaign that names none.
+var (
+	usualWorkloads = []string{"prefill", "decode"}
+	usualSizes     = []int{10, 50, 100, 1000, 10000}
+)
+
+// What a file may ask for.
+const (
+	mostRepetitions = 1000
+	mostCells       = 100_000
+)
+
+// Read reads a campaign's file. Its errors name the line, and hold nothing of the values around it: those may be secrets.
+func Read(path string) (*File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, text)
+}
+
+// Parse reads a campaign; path is for its errors.
+func Parse(path string, text []byte) (f *File, err error) {
+	f = &File{Seed: 1, Repetitions: 1, path: path, text: text}
+	if err := unmarshal(text, f); err != nil {
+		line, what := 1, "it is no YAML that tracer understands"
+		if e, ok := errors.AsType[yaml.Error](err); ok {
+			what = e.GetMessage()
+			if t := e.GetToken(); t != nil && t.Position != nil {
+				line = t.Position.Line
+				if unknown, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
+					what = fmt.Sprintf("no key is called %q here", unknown.Token.Value)
+				}
+			}
+		}
+		return nil, fmt.Errorf("%s:%d: %s", path, line, what)
+	}
+	f.fill()
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// unmarshal is goccy's decoder without its panics: some broken files bring it down.
+func unmarshal(text []byte, f *File) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = errors.New("broken YAML")
+		}
+	}()
+	return yaml.UnmarshalWithOptions(text, f, yaml.Strict())
+}
+
+// UnmarshalYAML takes a board, or what --gpu would be given.
+func (b *Board) UnmarshalYAML(unmarshal func(any) error) error {
+	if err := unmarshal(&b.GPU); err == nil {
+		return nil
+	}
+	type plain Board
+	return unmarshal((*plain)(b))
+}
+
+// UnmarshalYAML takes a list, or a line.
+func (c *Command) UnmarshalYAML(unmarshal func(any) error) error {
+	var line string
+	if err := unmarshal(&line); err == nil {
+		*c = Command{"sh", "-c", line}
+		return nil
+	}
+	return unmarshal((*[]string)(c))
+}
+
+var unfit = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+
+func slug(s string) string { return strings.Trim(unfit.ReplaceAllString(s, "-"), "-") }
+
+// fill sets what was left out.
+func (f *File) fill() {
+	f.Out = cmp.Or(f.Out, "datasets")
+	if len(f.Workloads) == 0 {
+		f.Workloads = usualWorkloads
+	}
+	if len(f.Sizes) == 0 {
+		f.Sizes = usualSizes
+	}
+	for i := range f.Boards {
+		b := &f.Boards[i]
+		b.GPU = cmp.Or(b.GPU, "auto")
+		if b.Name == "" {
+			if b.Name = slug(b.GPU); !named.MatchString(b.Name) {
+				b.Name = "gpu-" + b.Name
+			}
+		}
+	}
+	for i := range f.Models {
+		m := &f.Models[i]
+		m.Name = cmp.Or(m.Name, slug(m.Model[strings.LastIndex(m.Model, "/")+1:]))
+		if s := m.Serve; s != nil {
+			s.Within, s.Stop = cmp.Or(s.Within, 10*time.Minute), cmp.Or(s.Stop, 30*time.Second)
+		}
+	}
+	if f.CoolDown.AtMost == nil {
+		usual := 3 * time.Minute
+		f.CoolDown.AtMost = &usual
+	}
+	f.CoolDown.Above, f.CoolDown.Watts = cmp.Or(f.CoolDown.Above, 3), cmp.Or(f.CoolDown.Watts, 5)
+}
+
+var named = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
+
+// check looks at everything that can be judged without boards and servers.
+func (f *File) check() error {
+	switch {
+	case !named.MatchString(f.Name):
+		return f.at("$.name", "name: give the campaign a name of letters, digits, '_' and '-' that begins with a letter")
+	case f.Repetitions < 1 || f.Repetitions > mostRepetitions:
+		return f.at("$.repetitions", "repetitions: give a number from 1 to %d", mostRepetitions)
+	case len(f.Boards) == 0:
+		return f.at("$.boards", "boards: name at least one, as --gpu would: auto, 0, sim:A10, …")
+	case len(f.Models) == 0:
+		return f.at("$.models", "models: name at least one, with its endpoint")
+	case *f.CoolDown.AtMost < 0 || *f.CoolDown.AtMost > time.Hour:
+		return f.at("$.'cool-down'", "cool-down: at-most: give a time up to 1h")
+	case f.CoolDown.Above < 0 || f.CoolDown.Watts < 0:
+		return f.at("$.'cool-down'", "cool-down: above (°C) and watts cannot be negative")
+	}
+	for i, w := range f.Workloads {
+		if !slices.Contains(usualWorkloads, w) || slices.Contains(f.Workloads[:i], w) {
+			return f.at(fmt.Sprintf("$.workloads[%d]", i), "workloads: there are prefill and decode, each once")
+		}
+	}
+	for i, n := range f.Sizes {
+		if n < 1 || n > 1_000_000 || slices.Contains(f.Sizes[:i], n) {
+			return f.at(fmt.Sprintf("$.sizes[%d]", i), "sizes: give numbers of tokens from 1 to 1000000, each once")
+		}
+	}
+	for i := range f.Boards {
+		if err := f.checkBoard(i); err != nil {
+			return err
+		}
+	}
+	for i := range f.Models {
+		if err := f.checkModel(i); err != nil {
+			return err
+		}
+	}
+	for i, m := range f.Exclude {
+		if err := f.checkMatch(i, m); err != nil {
+			return err
+		}
+	}
+	return f.checkCells()
+}
+
+func (f *File) checkBoard(i int) error {
+	b, at := f.Boards[i], fmt.Sprintf("$.boards[%d]", i)
+	if !named.MatchString(b.Name) || strings.HasPrefix(b.Name+"-", "host-") {
+		return f.at(at, "boards: name %q: use letters, digits, '_' and '-', beginning with a letter and not with host", b.Name)
+	}
+	if slices.ContainsFunc(f.Boards[:i], func(o Board) bool { return o.Name == b.Name }) {
+		return f.at(at, "boards: %q is there twice; give each a name", b.Name)
+	}
+	return nil
+}
+
+func (f *File) checkModel(i int) error {
+	m, at := f.Models[i], fmt.Sprintf("$.models[%d]", i)
+	switch {
+	case m.Endpoint == "":
+		return f.at(at, "models: endpoint is missing: an http(s) URL, or sim")
+	case m.Name == "" || slug(m.Name) != m.Name:
+		return f.at(at, "models: give it a name of letters, digits, '_' and '-'")
+	case slices.ContainsFunc(f.Models[:i], func(o Model) bool { return o.Name == m.Name }):
+		return f.at(at, "models: %q is there twice; give each a name", m.Name)
+	case m.Serve == nil:
+		return nil
+	case len(m.Serve.Command) == 0 || m.Serve.Command[0] == "":
+		return f.at(at+".serve", "serve: command is missing: a list, or a line for the shell")
+	case m.Endpoint == "sim":
+		return f.at(at+".serve", "serve: the endpoint sim is served by tracer itself; name the URL that the command serves")
+	case m.Serve.Within < time.Second || m.Serve.Stop < time.Second:
+		return f.at(at+".serve", "serve: within and stop are times of 1s or more")
+	}
+	for _, probe := range m.Probes() {
+		if u, err := url.Parse(probe); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return f.at(at, "serve: ready, or else the model's endpoint, is no http(s) URL that could be asked whether the server is ready")
+		}
+	}
+	return nil
+}
+
+func (f *File) checkMatch(i int, m Match) error {
+	at := fmt.Sprintf("$.exclude[%d]", i)
+	switch {
+	case m == Match{}:
+		return f.at(at, "exclude: name a board, model, workload or size; this would leave everything out")
+	case m.Board != "" && !slices.ContainsFunc(f.Boards, func(b Board) bool { return b.Name == m.Board }):
+		return f.at(at, "exclude: no board is called %q", m.Board)
+	case m.Model != "" && !slices.ContainsFunc(f.Models, func(o Model) bool { return o.Name == m.Model }):
+		return f.at(at, "exclude: no model is called %q", m.Model)
+	case m.Workload != "" && !slices.Contains(f.Workloads, m.Workload):
+		return f.at(at, "exclude: no workload is called %q", m.Workload)
+	case m.Size != 0 && !slices.Contains(f.Sizes, m.Size):
+		return f.at(at, "exclude: %d is none of the sizes", m.Size)
+	}
+	return nil
+}
+
+// at is what is wrong with the value at a path, under its line; of one that is not there, under the line of what should hold it.
+func (f *File) at(path, format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %s", f.path, f.line(path), fmt.Sprintf(format, args...))
+}
+
+// Probes are the URLs to ask whether the served model is ready: the first that the server knows counts.
+func (m *Model) Probes() []string {
+	if m.Serve.Ready != "" {
+		return []string{m.Serve.Ready}
+	}
+	base := strings.TrimSuffix(m.Endpoint, "/")
+	return []string{strings.TrimSuffix(base, "/v1") + "/health", base + "/models"}
+}
+
+// CollectError is what is wrong with a flag in collect, of the campaign or of a model: -1 for the campaign's own.
+func (f *File) CollectError(model int, flag, format string, args ...any) error {
+	path := "$.collect"
+	if model >= 0 {
+		path = fmt.Sprintf("$.models[%d].collect", model)
+	}
+	if flag != "" {
+		path += ".'" + flag + "'"
+	}
+	return f.at(path, format, args...)
+}
+
+func (f *File) line(path string) int {
+	tree, err := parser.ParseBytes(f.text, 0)
+	for err == nil && path != "" {
+		if p, err := yaml.PathString(path); err == nil {
+			if node, err := p.FilterFile(tree); err == nil && node != nil {
+				return first(node)
+			}
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return 1
+}
+
+// first is the line that a node begins in.
+func first(node ast.Node) int {
+	if m, ok := node.(*ast.MappingNode); ok && len(m.Values) > 0 {
+		node = m.Values[0].Key
+	}
+	if m, ok := node.(*ast.MappingValueNode); ok {
+		node = m.Key
+	}
+	if s, ok := node.(*ast.SequenceNode); ok && len(s.Values) > 0 {
+		return first(s.Values[0])
+	}
+	if t := node.GetToken(); t != nil && t.Position != nil {
+		return t.Position.Line
+	}
+	return 1
+}
