@@ -182,6 +182,8 @@ CREATE TABLE IF NOT EXISTS hive.tracer.runs (
     run_id varchar,
     host varchar,
     continues varchar,
+    launch_id varchar,
+    rank varchar,
     status varchar,
     simulated boolean,
     command varchar,
