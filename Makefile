@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: slurm k8s image run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote store
+.PHONY: slurm k8s image run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote store publish spark trino scaling
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -20,6 +20,11 @@ run: build
 ## build: build/tracer
 build:
 	go build -ldflags '$(LDFLAGS)' -o build/tracer ./cmd/tracer
+
+## publish: build/tracer-publish, which registers datasets in Iceberg tables: a module of its own, in publish/
+publish: build/tracer-publish
+build/tracer-publish: $(wildcard publish/*.go publish/go.mod publish/go.sum)
+	cd publish && go build -ldflags '-s -w' -o ../build/tracer-publish .
 
 ## fakenvml: build/libnvidia-ml.so.1, a fake that shows simulated boards to any program that reads NVML
 fakenvml: build/libnvidia-ml.so.1
@@ -35,6 +40,7 @@ test: fakenvml snippets
 	scripts/sshd.sh
 	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && versitygw="$$(scripts/versitygw.sh)" && \
 		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" TRACER_VERSITYGW="$$versitygw" go test -p 1 ./...
+	cd publish && go test .
 
 WRITERS ?= 8
 
@@ -105,6 +111,29 @@ BIG  ?= build/big
 big: build
 	go run ./scripts/big -rows $(ROWS) -out $(BIG)
 	time build/tracer summary $(BIG)
+
+## spark: a dataset by Spark (folder, S3, Iceberg) and PyIceberg against DuckDB, column by column (Java 17, Maven; fetches 1.2 GB)
+spark: build publish build/engines/ready
+	scripts/engines/run.sh
+
+build/engines/ready: scripts/engines/requirements.txt scripts/engines/pom.xml scripts/requirements.txt
+	python3 -m venv build/engines/venv
+	build/engines/venv/bin/pip install --quiet --requirement scripts/engines/requirements.txt
+	mvn --quiet --batch-mode --file scripts/engines/pom.xml dependency:copy-dependencies -DoutputDirectory="$$PWD/build/engines/jars"
+	touch $@
+
+## trino: deploy/trino/*.sql by Trino's own parser (Java 17, Maven)
+trino:
+	mkdir -p build/engines
+	mvn --quiet --batch-mode --file scripts/engines/trino/pom.xml dependency:build-classpath -Dmdep.outputFile="$$PWD/build/engines/trino.classpath"
+	java -cp "$$(cat build/engines/trino.classpath)" scripts/engines/trino/Parse.java deploy/trino/*.sql
+
+SIZES ?= 1e6,1e7,1e8
+
+## scaling: what writing, verify, summary and report cost, by writers at once and by rows up to SIZES (docs/scaling.md)
+scaling: build
+	go build -o build/big-writer ./scripts/big
+	go run ./scripts/scaling -sizes $(SIZES)
 
 ## soak: eight boards every millisecond for ten minutes, then the recovery of a day's journal (a quarter of an hour)
 soak: build

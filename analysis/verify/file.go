@@ -49,7 +49,7 @@ type file struct {
 // checkFile is the first pass over one file.
 func (c *check) checkFile(ctx context.Context, name string) error {
 	f := &file{
-		check: c, path: name, owners: c.catalog.Owners(name), parts: partitions(name), found: map[string]*Finding{},
+		check: c, path: name, owners: c.owners[name], parts: partitions(name), found: map[string]*Finding{},
 		rowsBy: map[string]int64{}, clock: map[string]*offsets{},
 	}
 	defer f.hand()

@@ -51,7 +51,7 @@ func (c *check) takeStock() (present []string, err error) {
 			continue // every run that sent it says so
 		}
 		if _, stands := slices.BinarySearch(standing, file); !stands {
-			c.spoil(Finding{Severity: Error, File: file, What: "it is missing, but a manifest names it", Mend: mendDamage, runs: c.catalog.Owners(file)})
+			c.spoil(Finding{Severity: Error, File: file, What: "it is missing, but a manifest names it", Mend: mendDamage, runs: c.owners[file]})
 		}
 	}
 	for file, err := range c.catalog.Unreadable {
@@ -82,7 +82,7 @@ func (c *check) readCatalog() (map[string]store.File, map[string]store.Merged, e
 	if err != nil {
 		return nil, nil, err
 	}
-	c.catalog = catalog
+	c.catalog, c.owners = catalog, catalog.Owners()
 	return catalog.Live(), catalog.Merged(), nil
 }
 

@@ -92,6 +92,7 @@ type check struct {
 	catalog *store.Catalog
 	live    map[string]store.File
 	merged  map[string]store.Merged
+	owners  map[string][]string // runs, by live file
 
 	mu       sync.Mutex
 	findings []Finding

@@ -73,6 +73,7 @@ type commands struct {
 	Card      cardCommand      `cmd:"" help:"Write the README of a dataset: what is in it, how it was measured, limits, checksums."`
 	Fit       fitCommand       `cmd:"" help:"Fit the constants that simulators want: latencies, joules, watts; Kavier's and OpenDC's, each with its interval."`
 	Export    exportCommand    `cmd:"" help:"Write a dataset as other programs want it: CSV, OpenDC, Kavier, JSON lines."`
+	Publish   publishCommand   `cmd:"" help:"Tell other engines which files are committed: as Iceberg tables, or as a list."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
 	Agent     agent            `cmd:"" help:"Read the boards of this host for a tracer elsewhere: collect --gpu ssh://HOST starts it."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`

@@ -191,19 +191,21 @@ func (c *Catalog) FilesOf(m *Manifest, table string) (files []string) {
 	return files
 }
 
-// Owners are the runs whose rows a live file holds, in order. A corpus belongs to no run alone.
-func (c *Catalog) Owners(file string) []string {
-	var owners []string
+// Owners are, by live file, the runs whose rows it holds, in order. A corpus belongs to no run alone.
+func (c *Catalog) Owners() map[string][]string {
+	owners := map[string][]string{}
 	for name, m := range c.Runs {
-		if slices.ContainsFunc(m.Files, func(f File) bool { return f.Path == file }) {
-			owners = append(owners, name)
+		for _, f := range m.Files {
+			owners[f.Path] = append(owners[f.Path], name)
 		}
 	}
-	if f, ok := c.Merged()[file]; ok {
+	for file, f := range c.Merged() {
 		for name := range f.Runs {
-			owners = append(owners, name)
+			owners[file] = append(owners[file], name)
 		}
 	}
-	slices.Sort(owners)
+	for _, names := range owners {
+		slices.Sort(names)
+	}
 	return owners
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -25,6 +26,9 @@ import (
 
 // perRun is how many rows a run has: 42 minutes at 5 ms. A run is held in memory until it is written.
 const perRun = 500_000
+
+// generatedSHA256 is that of "generated", the text of every prompt.
+var generatedSHA256 = fmt.Sprintf("%x", sha256.Sum256([]byte("generated")))
 
 var (
 	boards = []string{"A10", "A100-80", "H100-SXM"}
@@ -60,7 +64,7 @@ func write(ctx context.Context, out string, rows, n int, period time.Duration) e
 		if err := r.publish(out); err != nil {
 			return fmt.Errorf("run %d: %w", n, err)
 		}
-		rows, from = rows-r.taken, r.at
+		rows, from = rows-r.taken, r.end()
 		if n%10 == 0 {
 			fmt.Fprintf(os.Stderr, "big: %d rows left\n", rows)
 		}
@@ -105,7 +109,7 @@ func newRun(n int, from int64, rows int, period time.Duration) (*run, error) {
 	}
 	for _, w := range []schema.Workload{schema.WorkloadPrefill, schema.WorkloadDecode} {
 		for _, size := range sizes {
-			r.prompts = append(r.prompts, schema.Prompt{ID: fmt.Sprintf("%s-%05d-0000", w, size), Workload: w, TargetTokens: size, Text: "generated", Source: "builtin"})
+			r.prompts = append(r.prompts, schema.Prompt{ID: fmt.Sprintf("%s-%05d-0000", w, size), Workload: w, TargetTokens: size, Text: "generated", SHA256: generatedSHA256, Source: "builtin"})
 		}
 	}
 	r.load = load.On(r.board, rng, from)
@@ -168,6 +172,12 @@ func (r *run) read(rows int) error {
 	return nil
 }
 
+// end is when the run is over: the last request was sent, whether or not its rows were still wanted.
+func (r *run) end() int64 {
+	_, played := r.load.Span()
+	return max(r.at, played)
+}
+
 // publish writes the run, as collect does.
 func (r *run) publish(out string) error {
 	pair := func(ns int64) clock.Pair {
@@ -177,8 +187,8 @@ func (r *run) publish(out string) error {
 	p, err := pipeline.Open(pipeline.Config{
 		Dir: out, Boards: []schema.Board{facts}, Prompts: r.prompts, Readings: r.readings, Spans: []*ring.SPSC[schema.SpanEvent]{r.spans},
 		Run: &schema.Run{
-			ID: r.id, Host: "generated", Command: "scripts/big", CorpusID: "generated", Simulated: true, Model: catalog.DefaultModel, Server: "sim", Endpoint: "sim",
-			Concurrency: 1, PeriodAsked: r.period, Status: schema.StatusComplete, Clock: clock.Anchor(), Start: pair(r.from), End: pair(r.at),
+			ID: r.id, Host: "generated", Command: "scripts/big", CorpusID: schema.CorpusID(r.prompts), Simulated: true, Model: catalog.DefaultModel, Server: "sim", Endpoint: "sim",
+			Concurrency: 1, PeriodAsked: r.period, Status: schema.StatusComplete, Clock: clock.Anchor(), Start: pair(r.from), End: pair(r.end()),
 			Requests: int32(r.asked), Succeeded: int32(r.asked),
 		},
 	})

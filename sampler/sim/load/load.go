@@ -75,6 +75,10 @@ func (l *Load) Between(lo, hi float64) float64 { return lo + (hi-lo)*l.Rand.Floa
 // Does lets the board do one thing for a while.
 func (l *Load) Does(watts, milliseconds float64, stage schema.Stage, kind int) {
 	from, start := l.watts, l.now
+	active, memory := 1.0, 0.5
+	if stage == schema.StageIdle {
+		active, memory = 0, 0
+	}
 	for at := int64(0); at < int64(milliseconds*float64(ms)); at += int64(SlewStep) {
 		share := Slew[min(int(at/int64(SlewStep)), len(Slew)-1)]
 		if l.Grain == 0 && at > int64(len(Slew))*int64(SlewStep) {
@@ -83,7 +87,7 @@ func (l *Load) Does(watts, milliseconds float64, stage schema.Stage, kind int) {
 		if at%(10*ms) == 0 || l.Grain == 0 {
 			l.watts = from + share*(watts-from) + l.Grain*l.Rand.NormFloat64()
 		}
-		l.board.Set(start+at, l.watts, 1, 0.5)
+		l.board.Set(start+at, l.watts, active, memory)
 	}
 	l.now += int64(milliseconds * float64(ms))
 	// Requests are sent early, and everything else is learnt late.
