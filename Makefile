@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: slurm k8s run build test test-llm test-race bench soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean
+.PHONY: slurm k8s slurm k8s image run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -32,6 +32,7 @@ build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets
+	scripts/sshd.sh
 	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && \
 		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" go test -p 1 ./...
 
@@ -43,11 +44,16 @@ CONCURRENT := ./analysis/verify ./cmd/... ./internal/clock ./internal/llamacpp .
 
 ## test-race: the Go tests of concurrent packages under the race detector
 test-race: fakenvml
-	go test -race -p 1 -skip '^TestFaults$$/^(Server|Host|Dataset)$$|^TestThePipelinesLabelsAreSound$$' $(CONCURRENT)
+	go test -race -p 1 -skip '^TestFaults$$/^(Server|Host|Dataset)$$|^TestThePipelinesLabelsAreSound$$|^TestRemote' $(CONCURRENT)
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml
 	server="$$(scripts/llama-server.sh)" && TRACER_LLAMA_SERVER="$$server" go test -count=1 -run 'Llama|LLM|RealServer' -v ./internal/llamacpp ./cmd/tracer
+
+## remote: boards in another host: two network namespaces, clocks a day apart, a real ssh server, the link cut for 30 s (two minutes; root)
+remote: fakenvml
+	scripts/sshd.sh
+	TRACER_REMOTE_CUT=30s go test -count=1 -run '^TestRemote' -v ./cmd/tracer
 
 ## snippets: run the documents' DuckDB, pandas and polars snippets, and the notebook
 snippets: build .venv/ready
@@ -71,6 +77,10 @@ build/notebook/ready: scripts/requirements.txt scripts/requirements-notebook.txt
 bench: fakenvml
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
 	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./pipeline/energy ./sampler/... ./nebula/...
+
+## bench-peers: docs/benchmarks.md, tracer beside its peers and beside the limits (about 25 minutes; fetches the peers)
+bench-peers: build fakenvml
+	bench/all.sh
 
 ## sample: datasets/sample anew, three simulated boards (five minutes); the cookbook and tests read it, so commit it whole
 sample: build

@@ -3,13 +3,18 @@ package nebula
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // DefaultEndpoint is the university's own service.
 const DefaultEndpoint = "https://nebula.cs.vu.nl/api"
+
+// ErrEndpoint says that an endpoint is no address of a server, whether or not one runs.
+var ErrEndpoint = errors.New("reading the endpoint")
 
 // endpoint is where a server is: root is the path that its own probes hang on, base the one of chat/completions.
 type endpoint struct {
@@ -23,14 +28,19 @@ type endpoint struct {
 func parseEndpoint(raw string) (endpoint, error) {
 	raw = strings.TrimSpace(raw)
 	if raw == "" {
-		return endpoint{}, errors.New("reading the endpoint: it is empty; give a URL such as http://localhost:8000/v1")
+		return endpoint{}, fmt.Errorf("%w: it is empty; give a URL such as http://localhost:8000/v1", ErrEndpoint)
 	}
 	if !strings.Contains(raw, "://") {
 		raw = "http://" + raw
 	}
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return endpoint{}, errors.New("reading the endpoint: it is no http or https URL; give one such as http://localhost:8000/v1")
+	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return endpoint{}, fmt.Errorf("%w: it is no http or https URL; give one such as http://localhost:8000/v1", ErrEndpoint)
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return endpoint{}, fmt.Errorf("%w: there is no port %s", ErrEndpoint, port)
+		}
 	}
 	path := strings.TrimRight(u.Path, "/")
 	path = strings.TrimRight(strings.TrimSuffix(path, "/chat/completions"), "/")

@@ -118,6 +118,7 @@ func ringToParquet(b *testing.B, take func(p *Pipeline, now int64) error) {
 	p.record.age = 0 // every look at the rings goes to the journal
 	const burst = 1 << 15
 	made := make([]schema.Reading, burst)
+	var used time.Duration
 	for done := 0; done < b.N; done += burst {
 		b.StopTimer() // making the input is not the pipeline's work
 		for i := range made {
@@ -131,20 +132,25 @@ func ringToParquet(b *testing.B, take func(p *Pipeline, now int64) error) {
 			}
 		}
 		b.StartTimer()
+		used -= userTime()
 		for i := range made {
 			readings.Push(&made[i])
 		}
 		if err := take(p, end); err != nil {
 			b.Fatal(err)
 		}
+		used += userTime()
 	}
+	used -= userTime()
 	if _, err := p.Commit(make([]schema.Sampling, benchBoards), "bench"); err != nil {
 		b.Fatal(err)
 	}
+	used += userTime()
 	b.StopTimer()
 	rows := (b.N + burst - 1) / burst * burst
 	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "samples/s")
 	b.ReportMetric(float64(sampleBytes(b, dir))/float64(rows), "file-B/row")
+	b.ReportMetric(float64(used)/float64(rows), "cpu-ns/row")
 }
 
 // BenchmarkRecover publishes what a journal holds. One op is one reading of it.

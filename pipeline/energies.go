@@ -159,6 +159,7 @@ func (p *Pipeline) sampled() (from, to int64) {
 func (p *Pipeline) charge(e *estimates) {
 	for i := range p.requests {
 		r := &p.requests[i]
+		r.ClockErrorS = p.clockError(&r.Span)
 		of := e.of[&r.Span]
 		if of == nil || r.ErrorType != "" || slices.Contains(r.Invalid, schema.ReasonOverlap) || p.stuck(&r.Span) {
 			continue
@@ -179,6 +180,7 @@ func (p *Pipeline) energyOf(e *estimates, segments []int) schema.Energy {
 			return schema.Energy{}
 		}
 		sum.add(m, p.Boards[b].Power.GainError, segments)
+		sum.clock += shifted(m, float64(p.clocks[b].during(e.stretches[segments[0]].label.span).V), segments)
 	}
 	return sum.energy(1)
 }
@@ -186,6 +188,7 @@ func (p *Pipeline) energyOf(e *estimates, segments []int) schema.Energy {
 // sumOfBoards adds up energies. Boards err on their own but for their sensors' gains, which may all be off to one side.
 type sumOfBoards struct {
 	j, variance, gain float64
+	clock             float64 // all may be off to one side
 	updates           schema.Opt[int32]
 	coverage          schema.Opt[float64]
 	resolved          schema.Opt[bool]
@@ -215,7 +218,7 @@ func (s *sumOfBoards) add(m *energy.Model, gain float64, segments []int) {
 
 // energy is a share of the sum, with its 95 % interval.
 func (s *sumOfBoards) energy(share float64) schema.Energy {
-	half := math.Hypot(confidence*math.Sqrt(s.variance), s.gain)
+	half := math.Hypot(math.Hypot(confidence*math.Sqrt(s.variance), s.gain), s.clock)
 	return schema.Energy{
 		J:  schema.Some(share * s.j),
 		Lo: schema.Some(share * max(0, s.j-half)), Hi: schema.Some(share * (s.j + half)),
@@ -246,7 +249,7 @@ func (p *Pipeline) folds(e *estimates) []schema.Fold {
 		}
 		for w, segments := range groups {
 			if seen := slices.DeleteFunc(slices.Clone(segments), m.Blind); len(seen) > 0 {
-				folds = append(folds, p.fold(m, &p.Boards[b], w, seen))
+				folds = append(folds, p.fold(m, &p.Boards[b], float64(p.clocks[b].most.V), w, seen))
 			}
 		}
 	}
@@ -256,7 +259,7 @@ func (p *Pipeline) folds(e *estimates) []schema.Fold {
 	return folds
 }
 
-func (p *Pipeline) fold(m *energy.Model, board *schema.Board, w work, segments []int) schema.Fold {
+func (p *Pipeline) fold(m *energy.Model, board *schema.Board, clockErrorS float64, w work, segments []int) schema.Fold {
 	n := float64(len(segments))
 	f := schema.Fold{Run: p.Run, Board: board, Workload: w.workload, TargetTokens: w.size, Stage: w.stage, Requests: int32(len(segments))}
 	for _, i := range segments {
@@ -268,6 +271,7 @@ func (p *Pipeline) fold(m *energy.Model, board *schema.Board, w work, segments [
 	}
 	var sum sumOfBoards
 	sum.add(m, board.Power.GainError, segments)
+	sum.clock = shifted(m, clockErrorS, segments)
 	f.Energy = sum.energy(1 / n)
 	f.CurveStepS, f.CurveW = m.Curve(segments)
 	return f

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/llm-tracer/tracer/internal/clock"
 	"github.com/llm-tracer/tracer/pipeline/journal"
+	"github.com/llm-tracer/tracer/pipeline/ring"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -167,13 +169,8 @@ func (p *Pipeline) drain(now int64, last bool) error {
 	if r.pending == nil {
 		r.pending = make([]schema.Reading, 0, batchRows)
 	}
-	for {
-		free := r.pending[len(r.pending):cap(r.pending)]
-		n := p.Readings.Pop(free)
-		if r.pending = r.pending[:len(r.pending)+n]; n < len(free) {
-			break
-		}
-		if err := p.flush(); err != nil {
+	for _, readings := range append(slices.Clip(p.Remote), p.Readings) {
+		if err := p.empty(readings); err != nil {
 			return err
 		}
 	}
@@ -185,6 +182,21 @@ func (p *Pipeline) drain(now int64, last bool) error {
 		return p.flush()
 	}
 	return nil
+}
+
+// empty empties one ring.
+func (p *Pipeline) empty(readings *ring.SPSC[schema.Reading]) error {
+	r := &p.record
+	for {
+		free := r.pending[len(r.pending):cap(r.pending)]
+		n := readings.Pop(free)
+		if r.pending = r.pending[:len(r.pending)+n]; n < len(free) {
+			return nil
+		}
+		if err := p.flush(); err != nil {
+			return err
+		}
+	}
 }
 
 // flush appends the pending readings.

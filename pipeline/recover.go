@@ -174,7 +174,7 @@ func (e *ending) looked(at journal.Look, start clock.Pair) {
 
 // brokenOff fills in what is known of a run that could not say how it ended, and counts the readings that nobody can label.
 func (p *Pipeline) brokenOff(end ending) (sampling []schema.Sampling, unlabelled int64, err error) {
-	left, lastNS, err := p.leftOut(end.at)
+	left, lastNS, err := p.leftOut(end.at, end.horizon)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -197,11 +197,19 @@ func (p *Pipeline) brokenOff(end ending) (sampling []schema.Sampling, unlabelled
 	return sampling, unlabelled, nil
 }
 
-// leftOut are the readings of the journal that were not labelled: by board, how many, and when the last of them was taken.
-func (p *Pipeline) leftOut(before int64) (left, lastNS []int64, err error) {
+// leftOut are the readings of the journal that were not labelled: by board, how many, and when the last of them was taken. Those
+// of another host, which come late, stand among later ones of this: they can still be labelled.
+func (p *Pipeline) leftOut(before, horizon int64) (left, lastNS []int64, err error) {
 	left, lastNS = make([]int64, len(p.Boards)), make([]int64, len(p.Boards))
 	for len(p.batch) > 0 {
-		for _, r := range p.batch[p.next:] {
+		for i := range p.batch[p.next:] {
+			r := &p.batch[p.next+i]
+			if r.MidNS() < horizon {
+				if err := p.file(r); err != nil {
+					return nil, nil, err
+				}
+				continue
+			}
 			left[r.Board]++
 			lastNS[r.Board] = r.MidNS()
 		}

@@ -30,7 +30,7 @@ func governedPlay(t *testing.T, budget float64, length time.Duration, sink Sink,
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	st.nowNS, st.endNS, st.cancel = 1e9, 1e9+int64(length), cancel
-	s.now, s.sleepUntil, s.preempted = func() int64 { return st.nowNS }, st.sleepUntil, func() bool { return st.preempted }
+	s.now, s.wait, s.preempted = func() int64 { return st.nowNS }, st.sleepUntil, func() bool { return st.preempted }
 	stats, err := s.Run(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -54,7 +54,7 @@ func rehearse(t *testing.T, s *Sampler, st *stage, length time.Duration) (Stats,
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	st.nowNS, st.endNS, st.cancel = 1e9, 1e9+int64(length), cancel
-	s.now, s.sleepUntil, s.preempted = func() int64 { return st.nowNS }, st.sleepUntil, func() bool { return false }
+	s.now, s.wait, s.preempted = func() int64 { return st.nowNS }, st.sleepUntil, func() bool { return false }
 	return s.Run(ctx)
 }
 

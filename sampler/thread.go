@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,18 @@ func punctual() (realTime bool, restore func()) {
 			_ = unix.Prctl(unix.PR_SET_TIMERSLACK, toDefault, 0, 0, 0) // refusal leaves a thread too punctual
 		}
 	}
+}
+
+// naps says whether the reader keeps its processor while it waits for the next slot.
+func (s *Sampler) naps() bool { return s.plan.Power <= longestNap }
+
+// standIn gives Go one processor more for as long as the reader naps with one, so that other goroutines are not short of it.
+func (s *Sampler) standIn() (restore func()) {
+	if !s.naps() {
+		return func() {}
+	}
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	return func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - 1) }
 }
 
 func raisePriority() (raised bool, restore func()) {

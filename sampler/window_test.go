@@ -125,6 +125,54 @@ func TestTheWindowIsFoundFromASquareWave(t *testing.T) {
 	}
 }
 
+// waveAfterOne is the load of calibrate --mode active: a request, and at once 10 s of requests and pauses, which are what is
+// observed.
+func waveAfterOne(random *rand.Rand) (work []Work, observedNS int64) {
+	const token = 43e6
+	at := int64(1e9)
+	work = append(work, Work{0, schema.StageIdle})
+	request := func(tokens float64) {
+		work = append(work, Work{at, schema.StagePrefill}, Work{at + 56e6, schema.StageDecode})
+		at += int64(56e6 + (tokens-1)*token)
+		work = append(work, Work{at, schema.StageIdle})
+	}
+	request(8)
+	for observedNS = at; at < observedNS+10e9; at += int64(40e6 + random.Float64()*200e6) {
+		request(max(math.Floor((60e6+random.Float64()*300e6)/token), 2))
+	}
+	return append(work, Work{at, schema.StageIdle}), observedNS
+}
+
+// Under requests that are much shorter than the window, a running average of 1 s hardly moves. What moves it most is the
+// second before them.
+func TestTheWindowOfARunningAverageIsFoundUnderTheWave(t *testing.T) {
+	const window, seeds = time.Second, 30
+	found, covered, worst := 0, 0, 0.0
+	for seed := range uint64(seeds) {
+		random := rand.New(rand.NewPCG(seed, 50))
+		work, observedNS := waveAfterOne(random)
+		updates := shown(random, work, 100*time.Millisecond, window, 0, 7*time.Millisecond, 0.05)
+		updates = slices.DeleteFunc(updates, func(u update) bool { return u.afterNS < observedNS })
+		r, _ := fitRhythm(edgesOf(updates))
+		seen := seenLate(random, work)
+		if w, ok := fitWindow(updates, r, seen); ok {
+			found++
+			off := (w.window - window).Abs()
+			if worst = max(worst, off.Seconds()); off <= w.uncertainty {
+				covered++
+			}
+		}
+		// Nothing is made of values that hold work which is not told.
+		untold := append([]Work{{seen[4].FromNS - int64(time.Second), schema.StageIdle}}, seen[4:]...)
+		if w, ok := fitWindow(updates, r, untold); ok && (w.window-window).Abs() > w.uncertainty {
+			t.Errorf("seed %d: without the request before, a window of %v ± %v", seed, w.window, w.uncertainty)
+		}
+	}
+	if found < seeds || covered < seeds*9/10 || worst > 0.01 {
+		t.Errorf("found %d of %d, covered %d, off by up to %.1f ms", found, seeds, covered, 1e3*worst)
+	}
+}
+
 func TestNoWindowIsFoundWhereTheLoadDoesNotExplainThePower(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 5))
 	updates := shown(random, squareWave(random), 100*time.Millisecond, 25*time.Millisecond, 0, 0, 2)

@@ -26,6 +26,7 @@ const (
 	GapSuspend    = "suspend"    // the machine slept
 	GapStalled    = "stalled"    // the sampler did not get to it: a slow call to another board, or the process was stopped
 	GapDropped    = "dropped"    // its readings found no room in the ring
+	GapHost       = "host"       // the remote host was gone, or tracer's agent on it
 	GapUnlabelled = "unlabelled" // the run broke off with requests in flight, so that nobody knows its readings' stage
 	GapDamaged    = "damaged"    // the run's journal is damaged there
 	GapUnknown    = "unknown"    // the run broke off before its sampler could say; the readings themselves show the gap

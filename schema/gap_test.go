@@ -11,7 +11,7 @@ func TestGapsAndStepsComeBackFromTheirText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g := Gap{
 			FromNS: rapid.Int64().Draw(t, "from"), ToNS: rapid.Int64().Draw(t, "to"),
-			Why:   rapid.SampledFrom([]string{GapLost, GapReset, GapHang, GapReopened, GapSuspend, GapStalled, GapDropped, GapUnlabelled, GapDamaged, GapUnknown}).Draw(t, "why"),
+			Why:   rapid.SampledFrom([]string{GapLost, GapReset, GapHang, GapReopened, GapSuspend, GapStalled, GapDropped, GapHost, GapUnlabelled, GapDamaged, GapUnknown}).Draw(t, "why"),
 			Slept: time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "slept")) * time.Millisecond,
 		}
 		if back, err := ParseGap(g.String()); err != nil || back != g {

@@ -27,6 +27,8 @@ type Reading struct {
 	PState         Opt[int32]
 	MemoryUsedB    Opt[int64]
 	Throttle       Opt[int64] // bitmask of nvmlClocksEventReasons
+
+	ClockErrorS Opt[float32] // s by which StartNS and EndNS may be off, where another host's clock stamped them
 }
 
 // MidNS is the instant that the reading stands for.
@@ -34,6 +36,7 @@ func (r *Reading) MidNS() int64 { return r.StartNS + (r.EndNS-r.StartNS)/2 }
 
 // Board is what stays the same about one GPU during a run.
 type Board struct {
+	Host         string // that it is in; empty where that is the run's
 	Index        int32  // NVML index
 	UUID         string // GPU-… or sim-…: the key of the board everywhere
 	Name         string // exact; begins with "sim-" where the board is simulated

@@ -12,7 +12,8 @@ type Request struct {
 	DecodeEnergy  Energy
 	Energy        Energy // of both stages together
 	EnergyMethod  string
-	Throttle      Opt[int64] // of all boards
+	Throttle      Opt[int64]   // of all boards
+	ClockErrorS   Opt[float32] // the most of its readings'
 }
 
 // Valid says whether nothing speaks against using the request.
@@ -184,6 +185,11 @@ var Requests = Table[Request]{
 			bind: optional(func(r *Request) Opt[float64] {
 				return Opt[float64]{V: r.Overhead.Period.Seconds(), OK: r.Overhead.Period > 0}
 			}),
+		},
+		{
+			Name: "clock_error_s", Type: typeFloat32, Nullable: true, Unit: "s",
+			Doc:  "the most that this request's instants and the boards' rows may be off from each other, the most of samples.clock_error_s; energies' intervals hold it; NULL where all boards are in the host that measured",
+			bind: optional(func(r *Request) Opt[float32] { return r.ClockErrorS }),
 		},
 		{
 			Name: "throttle_reasons", Type: typeInt64, Nullable: true, Encoding: Delta,

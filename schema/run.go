@@ -90,10 +90,19 @@ type Sampling struct {
 	Unlabelled  int64         `json:"readings_unlabelled"`
 	Unknown     bool          `json:"-"` // the run broke off before the sampler could tell how it went
 
+	HostClock     HostClock      `json:"host_clock,omitzero"`      // of the board's host, where that is another than the run's
 	PeriodChanges []PeriodChange `json:"period_changes,omitempty"` // by the governor
 	PowerAbsent   int64          `json:"readings_without_power"`   // in which instant power failed, or is not supported
 	Gaps          []Gap          `json:"gaps,omitempty"`           // of this board
 	ClockSteps    []ClockStep    `json:"clock_steps,omitempty"`    // of the host's wall clock
+}
+
+// HostClock is the monotonic clock of another host against that of the run's.
+type HostClock struct {
+	Offset    time.Duration `json:"offset_ns"` // there less here, at the end
+	DriftPPM  float64       `json:"drift_ppm"` // of there against here
+	Error     time.Duration `json:"error_ns"`  // the most that any reading's time may be off by
+	RoundTrip time.Duration `json:"round_trip_ns"`
 }
 
 // RunBoard is one row of the runs table.
@@ -146,6 +155,11 @@ var Runs = Table[RunBoard]{
 		text("endpoint", "base URL, without credentials", func(r *RunBoard) string { return r.Run.Endpoint }),
 		added(Column[RunBoard]{Name: "insecure", Type: typeBool, Doc: "the endpoint's certificate was not checked (--insecure): nobody knows who answered", bind: required(func(r *RunBoard) bool { return r.Run.Insecure })}),
 		{Name: "concurrency", Type: typeInt32, Encoding: Delta, Doc: "requests kept in flight", bind: required(func(r *RunBoard) int32 { return r.Run.Concurrency })},
+		optText("gpu_host", "the machine that the board is in, where that is another than host: its readings came over ssh", func(r *RunBoard) string { return r.Board.Host }),
+		hostClock("host_clock_offset_s", "s", "its CLOCK_MONOTONIC less host's, at the end", func(c *HostClock) float64 { return c.Offset.Seconds() }),
+		hostClock("host_clock_drift_ppm", "ppm", "by which its clock gains on host's; 0 until that is known to 25 ppm", func(c *HostClock) float64 { return c.DriftPPM }),
+		hostClock("host_clock_error_s", "s", "the most that any of its readings' times may be off by: samples.clock_error_s has each one's", func(c *HostClock) float64 { return c.Error.Seconds() }),
+		hostClock("host_round_trip_s", "s", "the fastest round trip to it", func(c *HostClock) float64 { return c.RoundTrip.Seconds() }),
 		{Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index", bind: required(func(r *RunBoard) int32 { return r.Board.Index })},
 		text("gpu_uuid", "the board", func(r *RunBoard) string { return r.Board.UUID }),
 		text("gpu_name", "exact product name; begins with sim- where simulated", func(r *RunBoard) string { return r.Board.Name }),
@@ -179,7 +193,7 @@ var Runs = Table[RunBoard]{
 		wholeSampled("readings_dropped", "", "taken, and lost to a full ring; NULL, as all that the sampler tells at its end, in a recovered run", func(r *RunBoard) int64 { return r.Dropped }),
 		wholeSampled("ticks_missed", "", "slots of the plan in which no reading was taken", func(r *RunBoard) int64 { return r.MissedTicks }),
 		added(whole("readings_without_power", "", "in which instant power was asked for and failed, or is not supported: NULL there; a value of 0 W, which no working board draws, is a failure too", func(r *RunBoard) int64 { return r.PowerAbsent })),
-		added(listOf("gaps", "stretches without rows of this board, though the plan asked for them: from_monotonic_ns=… to_monotonic_ns=… (its last reading before and first after) why=lost, reset, hang, reopened, suspend (with slept_s=…, which monotonic_ns does not count), stalled (the sampler did not get to it for over 1 s), dropped, or, in a recovered run, unlabelled (readings_unlabelled: from the opening of the oldest request that never ended to the last reading), damaged (the journal is, so that what was read and asked there is lost) or unknown (its readings alone tell of it)", func(r *RunBoard) []Gap { return r.Gaps })),
+		added(listOf("gaps", "stretches without rows of this board, though the plan asked for them: from_monotonic_ns=… to_monotonic_ns=… (its last reading before and first after) why=lost, reset, hang, reopened, suspend (with slept_s=…, which monotonic_ns does not count), stalled (the sampler did not get to it for over 1 s), dropped, host (the remote host, or tracer's agent on it, was gone), or, in a recovered run, unlabelled (readings_unlabelled: from the opening of the oldest request that never ended to the last reading), damaged (the journal is, so that what was read and asked there is lost) or unknown (its readings alone tell of it)", func(r *RunBoard) []Gap { return r.Gaps })),
 		added(listOf("clock_steps", "steps of the wall clock by more than 10 ms: from_monotonic_ns=… to_monotonic_ns=… (the looks at the clock before and after) step_s=…; timestamps of rows do not follow it", func(r *RunBoard) []ClockStep { return r.ClockSteps })),
 		lengthSampled("lateness_p50_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP50 }),
 		lengthSampled("lateness_p99_s", "of a tick against its deadline", func(r *RunBoard) time.Duration { return r.LatenessP99 }),
@@ -252,6 +266,13 @@ func yesNo(name, doc string, get func(*RunBoard) Opt[bool]) Column[RunBoard] {
 
 func length(name, doc string, get func(*RunBoard) time.Duration) Column[RunBoard] {
 	return Column[RunBoard]{Name: name, Type: typeFloat64, Unit: "s", Doc: doc, bind: required(func(r *RunBoard) float64 { return get(r).Seconds() })}
+}
+
+// hostClock is a column about another host's clock, NULL where there is none.
+func hostClock(name, unit, doc string, get func(*HostClock) float64) Column[RunBoard] {
+	return Column[RunBoard]{Name: name, Type: typeFloat64, Nullable: true, Unit: unit, Doc: "of gpu_host: " + doc + "; NULL where there is none", bind: optional(func(r *RunBoard) Opt[float64] {
+		return Opt[float64]{V: get(&r.HostClock), OK: r.HostClock != (HostClock{})}
+	})}
 }
 
 // optLength is a length that is not known where it is 0.

@@ -53,7 +53,7 @@ var Samples = Table[Sample]{
 			bind: runs(func(s *Sample) string { return s.Run.ID }),
 		},
 		{
-			Name: "host", Type: typeString, Encoding: RunLength, Doc: "the machine that the board is in",
+			Name: "host", Type: typeString, Encoding: RunLength, Doc: "the machine that measured; a board that is in another has that in runs.gpu_host",
 			bind: runs(func(s *Sample) string { return s.Run.Host }),
 		},
 		{
@@ -186,6 +186,10 @@ var Samples = Table[Sample]{
 		{
 			Name: "throttle_reasons", Type: typeInt64, Nullable: true, Encoding: Delta, Doc: "bitmask of nvmlClocksEventReasons: why clocks are held down",
 			bind: optional(func(s *Sample) Opt[int64] { return s.Throttle }),
+		},
+		{
+			Name: "clock_error_s", Type: typeFloat32, Nullable: true, Unit: "s", Doc: "the most that timestamp and monotonic_ns may be off by, of a board in another host, whose clock stamped them; NULL of a board in the host that measured",
+			bind: optional(func(s *Sample) Opt[float32] { return s.ClockErrorS }),
 		},
 		{
 			Name: "read_duration_us", Type: typeInt32, Encoding: Delta, Unit: "µs", Doc: "how long the reading took",

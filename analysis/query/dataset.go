@@ -21,6 +21,8 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 	"github.com/jmoiron/sqlx"
 	"github.com/jmoiron/sqlx/reflectx"
+
+	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
 // memoryMiB bounds DuckDB's own memory; with the rest of the program it stays under 2 GiB.
@@ -73,6 +75,9 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 	}
 	found, err := published(root)
 	if err != nil {
+		if is := store.NoFolder(dir, nil); is != nil {
+			return nil, is
+		}
 		return nil, fmt.Errorf("opening dataset %s: %w", dir, err)
 	}
 	connector, err := duckdb.NewConnector("", nil)
@@ -87,6 +92,9 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 			reason, _, _ := strings.Cut(err.Error(), "\n") // the lines below it show the statement
 			if gone(err) {
 				return nil, errors.Join(fmt.Errorf("opening dataset %s: %w: %s", dir, fs.ErrNotExist, reason), d.Close())
+			}
+			if strings.HasSuffix(reason, "Permission denied") {
+				return nil, errors.Join(fmt.Errorf("opening dataset %s: %w: %s", dir, fs.ErrPermission, reason), d.Close())
 			}
 			return nil, errors.Join(fmt.Errorf("opening dataset %s: %s", dir, reason), d.Close())
 		}

@@ -130,3 +130,30 @@ func TestTheSplitAddsUpToWhatRequestsTook(t *testing.T) {
 		}
 	}
 }
+
+// Warm-up is no part of what a stage draws.
+func TestTheDistributionOfPowerLeavesWarmUpOut(t *testing.T) {
+	d, err := query.Open(t.Context(), sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	m, err := Build(t.Context(), d, sample, "test", query.Choice{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []struct {
+		Updates int64 `json:"updates"`
+		Warm    int64 `json:"warm"`
+	}
+	if err := d.Select(t.Context(), &want, "SELECT count(*) FILTER (NOT warmup) AS updates, count(*) FILTER (warmup) AS warm FROM samples WHERE power_is_new"); err != nil {
+		t.Fatal(err)
+	}
+	got := int64(0)
+	for _, p := range m.Powers {
+		got += p.Updates
+	}
+	if got != want[0].Updates || want[0].Warm == 0 {
+		t.Errorf("%d values are drawn, of %+v", got, want[0])
+	}
+}

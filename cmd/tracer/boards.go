@@ -9,15 +9,17 @@ import (
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/sampler"
 	"github.com/llm-tracer/tracer/sampler/nvml"
+	"github.com/llm-tracer/tracer/sampler/remote"
 	"github.com/llm-tracer/tracer/sampler/sim"
 	"github.com/llm-tracer/tracer/schema"
 )
 
 const simPrefix = "sim:"
 
-// boards are what --gpu names: real ones, or simulated ones, never both.
+// boards are what --gpu names: here, real ones or simulated ones, never both; and those of other hosts, behind them.
 type boards struct {
 	devices   []sampler.Device
+	hosts     []*remote.Host
 	simulated []*sim.Board
 	kind      catalog.Board // of the simulated ones
 	patience  time.Duration // with one call
@@ -26,7 +28,17 @@ type boards struct {
 	calibrations []schema.Calibration // of the devices; nil before they are known
 }
 
+// facts are of all boards: a reading's board is a place in this list.
 func (b *boards) facts() []schema.Board {
+	facts := b.here()
+	for _, h := range b.hosts {
+		facts = append(facts, h.Facts().Boards...)
+	}
+	return facts
+}
+
+// here are the boards of this host.
+func (b *boards) here() []schema.Board {
 	facts := make([]schema.Board, len(b.devices))
 	for i, d := range b.devices {
 		facts[i] = d.Board()
@@ -86,12 +98,18 @@ func simulatedKind(spec string) (kind catalog.Board, n int, err error) {
 }
 
 func openReal(spec string, patience time.Duration) (*boards, error) {
-	library, err := nvml.Open(nvml.Options{Patience: patience})
+	b, err := openLibrary(spec, "", patience)
+	if errors.Is(err, nvml.ErrNoDriver) {
+		err = environment(fmt.Errorf("%w\nEither run on the machine that has the GPU (tracer doctor says what is missing there), reach it with --gpu ssh://HOST, or simulate: "+
+			"tracer collect --gpu sim:A10 --endpoint sim", err))
+	}
+	return b, err
+}
+
+// openLibrary opens boards through NVML: the loader's, or the library at a path.
+func openLibrary(spec, path string, patience time.Duration) (*boards, error) {
+	library, err := nvml.Open(nvml.Options{LibraryPath: path, Patience: patience})
 	if err != nil {
-		if errors.Is(err, nvml.ErrNoDriver) {
-			err = fmt.Errorf("%w\nEither run on the machine that has the GPU (tracer doctor says what is missing there), or simulate: "+
-				"tracer collect --gpu sim:A10 --endpoint sim", err)
-		}
 		return nil, environment(err)
 	}
 	devices, err := library.Select(spec)

@@ -41,6 +41,9 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 	if c.Mode == calibrateActive && c.Endpoint == "" {
 		return usage("--mode active without --endpoint: averaging windows are measured under a load that tracer makes; name a server, or sim")
 	}
+	if err := onlyHere("calibrate", c.GPU); err != nil {
+		return err
+	}
 	// Everything but the endpoint is said as to collect, which knows how to connect.
 	as := &collect{target: target{
 		Out: c.Out, Endpoint: c.Endpoint, Model: c.Model, Server: c.Server, GPU: c.GPU, Silence: c.Silence, APIKeyFile: c.APIKeyFile, RunID: newRunID(), tlsFlags: c.tlsFlags,

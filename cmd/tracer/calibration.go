@@ -108,7 +108,7 @@ func (c *collect) recall(t *terminal, b *boards) {
 // calibrate measures the boards' sensors where the dataset does not know them, and plans again. Boards that cannot be
 // calibrated keep the table's numbers, which is told.
 func (t *trace) calibrate(ctx context.Context) (err error) {
-	if t.Calibrate != calibrateOff && t.boards.calibrations == nil {
+	if t.Calibrate != calibrateOff && t.boards.calibrations == nil && len(t.boards.devices) > 0 {
 		fmt.Fprintf(t.err, "calibrating the sensors: %v under a load of short requests\n", calibrationLength(t.Calibrate))
 		found, failure := t.boards.calibrate(ctx, t.client, t.Calibrate)
 		if failure == nil {
@@ -125,7 +125,7 @@ func (t *trace) calibrate(ctx context.Context) (err error) {
 	facts := t.boards.facts()
 	for _, b := range facts {
 		if t.Calibrate != calibrateOff {
-			fmt.Fprintf(t.err, "board %d: %s\n", b.Index, sensorLine(b))
+			fmt.Fprintf(t.err, "board %s: %s\n", whereabouts(&b), sensorLine(b))
 		}
 	}
 	if t.plan, err = sampler.PlanFor(facts, t.period); err != nil {

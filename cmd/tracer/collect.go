@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/llm-tracer/tracer/pipeline"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/sampler/remote"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -31,10 +33,11 @@ type target struct {
 	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
 	Model         string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
 	Server        string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
-	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones (default: ${default})."`
+	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones; ssh://USER@HOST/0,… for another host's, after this one's (default: ${default})."`
+	SSH           string        `name:"ssh" default:"ssh" placeholder:"COMMAND" help:"Command that reaches the hosts of --gpu ssh://… (default: ${default})."`
 	Period        string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
 	Silence       time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
-	Patience      time.Duration `default:"5m" placeholder:"TIME" help:"Wait so long for a server that cannot be reached or is overloaded before the run is stopped (default: ${default})."`
+	Patience      time.Duration `default:"5m" placeholder:"TIME" help:"Wait so long for a server, or a host of --gpu, that cannot be reached, or a server that is overloaded, before the run is stopped (default: ${default})."`
 	DriverTimeout time.Duration `name:"driver-timeout" default:"10s" placeholder:"TIME" help:"Give a call of the GPU driver up after so long: that board is lost, the others go on (default: ${default})."`
 	RunID         string        `name:"run-id" placeholder:"ID" help:"Name of the run (default: date, time and a random part)."`
 	Rank          string        `default:"auto" placeholder:"RANK" help:"Which of several processes with one --run-id this is: a number or name, host, none, or auto: from SLURM_PROCID or JOB_COMPLETION_INDEX, else the host where another has that id (default: ${default})."`
@@ -99,7 +102,7 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	defer boards.close()
+	defer boards.closeAll()
 	c.recall(t, boards)
 	plan, err := sampler.PlanFor(boards.facts(), period)
 	if err != nil {
@@ -115,7 +118,7 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 		}
 		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
 	}
-	if err := c.checkFiles(len(boards.devices)); err != nil {
+	if err := c.checkFiles(len(boards.facts())); err != nil {
 		return err
 	}
 	if err := c.offerRecovery(t); err != nil {
@@ -159,7 +162,7 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 			return nil, 0, profile, usage("--server: %w", err)
 		}
 	}
-	if b, err = openBoards(c.GPU, c.DriverTimeout); err != nil {
+	if b, err = c.openBoards(t); err != nil {
 		return nil, 0, profile, err
 	}
 	for _, board := range b.facts() {
@@ -175,7 +178,10 @@ func (c *target) truthPath() string {
 	return filepath.Join(c.Out, "_tracer", "truth", c.RunID+".jsonl")
 }
 
-func (c *target) simulated() bool { return strings.Contains(c.GPU, simPrefix) }
+func (c *target) simulated() bool {
+	here, _ := remote.Split(c.GPU)
+	return strings.Contains(here, simPrefix)
+}
 
 // checkSimulation refuses halves: a simulated board knows nothing of what a real server does, and the other way round.
 func (c *target) checkSimulation() error {
@@ -206,14 +212,14 @@ func (c *target) period() (time.Duration, error) {
 // checkNumbers looks at everything that can be judged without boards and server.
 func (c *collect) checkNumbers() error {
 	if err := within(
-		bound{"--repeat", c.Repeat, 1, maxRepeat},
-		bound{"--concurrency", c.Concurrency, 1, 1024},
-		bound{"--warmup", c.Warmup, 0, 1000},
-		bound{"--pause", int(c.Pause / time.Second), 0, 3600},
-		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000},
-		bound{"--idle", int(c.Idle / time.Second), 0, 86_400},
-		bound{"--silence", int(c.Silence / time.Second), 1, 86_400},
-		bound{"--patience", int(c.Patience / time.Second), 1, 86_400},
+		bound{"--repeat", c.Repeat, 1, maxRepeat, ""},
+		bound{"--concurrency", c.Concurrency, 1, 1024, ""},
+		bound{"--warmup", c.Warmup, 0, 1000, ""},
+		seconds("--pause", c.Pause, 0, 3600),
+		bound{"--min-stage-updates", c.MinUpdates, 0, 100_000, ""},
+		seconds("--idle", c.Idle, 0, 86_400),
+		seconds("--silence", c.Silence, 1, 86_400),
+		seconds("--patience", c.Patience, 1, 86_400),
 	); err != nil {
 		return err
 	}
@@ -238,12 +244,18 @@ func (c *collect) checkNumbers() error {
 type bound struct {
 	flag               string
 	value, least, most int
+	unit               string
+}
+
+// seconds is the range of a length of time.
+func seconds(flag string, d time.Duration, least, most int) bound {
+	return bound{flag, int(math.Floor(d.Seconds())), least, most, " s"}
 }
 
 func within(bounds ...bound) error {
 	for _, b := range bounds {
 		if b.value < b.least || b.value > b.most {
-			return usage("%s must be between %d and %d", b.flag, b.least, b.most)
+			return usage("%s must be between %d and %d%s", b.flag, b.least, b.most, b.unit)
 		}
 	}
 	return nil
@@ -285,10 +297,12 @@ func (c *collect) report(t *terminal, tr *trace, m *store.Manifest) error {
 		return err
 	}
 	fmt.Fprintln(t.out)
+	facts := tr.boards.facts()
 	for i, s := range tr.sampling {
-		fmt.Fprintf(t.out, "sampling: board %d every %v planned, %.1f readings/s achieved, %d slots missed, %d readings dropped, ticks late by %v p50 / %v p99\n",
-			tr.boards.facts()[i].Index, s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
+		fmt.Fprintf(t.out, "sampling: board %s every %v planned, %.1f readings/s achieved, %d slots missed, %d readings dropped, ticks late by %v p50 / %v p99\n",
+			whereabouts(&facts[i]), s.PowerPeriod, s.AchievedHz, s.MissedTicks, s.Dropped, s.LatenessP50.Round(time.Microsecond), s.LatenessP99.Round(time.Microsecond))
 	}
+	tr.tellClocks()
 	tr.tellCalls()
 	tr.tellFaults()
 	_, err = fmt.Fprintf(t.out, "\nGo on with DuckDB:\n\n  duckdb -c \"%s\"\n", query)

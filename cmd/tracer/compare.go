@@ -34,7 +34,7 @@ func (*compareCommand) Help() string {
 
 // Run compares two sides.
 func (c *compareCommand) Run(t *terminal) error {
-	if err := within(bound{"--resamples", c.Resamples, 100, 100_000}); err != nil {
+	if err := within(bound{"--resamples", c.Resamples, 100, 100_000, ""}); err != nil {
 		return err
 	}
 	a, err := side("--a", c.A, c.Dir)

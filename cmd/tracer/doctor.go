@@ -54,7 +54,7 @@ func (f *findings) note(what, note string) { fmt.Fprintf(f.out, "note  %-9s %s\n
 
 // Run looks at everything that collect needs, and goes on past what fails.
 func (d *doctor) Run(t *terminal, l *layers) error {
-	if err := checkDriverTimeout(d.DriverTimeout); err != nil {
+	if err := errors.Join(checkDriverTimeout(d.DriverTimeout), onlyHere("doctor", d.GPU)); err != nil {
 		return err
 	}
 	again := d.warn(t)

@@ -22,7 +22,7 @@ func (t *trace) tellFaults() {
 			if g.Slept > 0 {
 				slept = fmt.Sprintf(" for %.1f s", g.Slept.Seconds())
 			}
-			fmt.Fprintf(t.out, "gap: board %d has no readings from %.1f to %.1f s: %s%s\n", b.Index, since(g.FromNS), since(g.ToNS), g.Why, slept)
+			fmt.Fprintf(t.out, "gap: board %s has no readings from %.1f to %.1f s: %s%s\n", whereabouts(&b), since(g.FromNS), since(g.ToNS), g.Why, slept)
 		}
 		if n := len(gaps) - most; n > 0 {
 			fmt.Fprintf(t.out, "gap: board %d has %d more, see runs.gaps\n", b.Index, n)

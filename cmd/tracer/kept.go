@@ -45,7 +45,7 @@ func readKept(out string, b schema.Board) (k keptCalibration, ok bool, err error
 // kept is what a dataset knows about all of the boards; it is nil where one is missing, or was calibrated less.
 func (b *boards) kept(out, mode string) ([]schema.Calibration, error) {
 	var found []schema.Calibration
-	for _, board := range b.facts() {
+	for _, board := range b.here() {
 		k, ok, err := readKept(out, board)
 		if err != nil || !ok || mode == calibrateActive && k.Mode != mode {
 			return nil, err
@@ -58,7 +58,7 @@ func (b *boards) kept(out, mode string) ([]schema.Calibration, error) {
 // keep writes down what was found, together with the windows that were measured before. A board whose period was not found
 // is tried again next time.
 func (b *boards) keep(out, mode string, found []schema.Calibration) error {
-	for i, board := range b.facts() {
+	for i, board := range b.here() {
 		mode := mode
 		if found[i].PowerInstant.Period == 0 {
 			continue

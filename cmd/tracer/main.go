@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"regexp"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -69,6 +72,7 @@ type commands struct {
 	Fit       fitCommand       `cmd:"" help:"Fit the constants that simulators want: latencies, joules, watts; Kavier's and OpenDC's, each with its interval."`
 	Export    exportCommand    `cmd:"" help:"Write a dataset as other programs want it: CSV, OpenDC, Kavier, JSON lines."`
 	Sim       simulate         `cmd:"" help:"Run a simulated model server that drives simulated boards, for trying tracer out."`
+	Agent     agent            `cmd:"" help:"Read the boards of this host for a tracer elsewhere: collect --gpu ssh://HOST starts it."`
 	Version   versionPrint     `cmd:"" help:"Print the version."`
 }
 
@@ -102,7 +106,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		return exited
 	}
 	if err != nil {
-		return complain(stderr, fmt.Errorf("%w; see tracer %s--help", err, commandOf(args)), exitUsage)
+		return complain(stderr, fmt.Errorf("%w; see tracer %s--help", reworded(err), commandOf(args)), exitUsage)
 	}
 	t.outlive(ctx.Selected().Name)
 	if err := ctx.Run(); err != nil {
@@ -137,8 +141,11 @@ func commandOf(args []string) string {
 
 func exitCode(err error) int {
 	var coded *codedError
+	known := errors.As(err, &coded)
 	switch {
-	case errors.As(err, &coded):
+	case denied(err) && (!known || coded.code == exitUsage || coded.code == exitFailure):
+		return exitEnvironment
+	case known:
 		return coded.code
 	case errors.Is(err, store.ErrNoDataset):
 		return exitUsage
@@ -147,6 +154,22 @@ func exitCode(err error) int {
 	default:
 		return exitFailure
 	}
+}
+
+// denied says that the machine does not let tracer read or write something that is there.
+func denied(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// dashed is what kong says of a value that begins as a flag does.
+var dashed = regexp.MustCompile(`^(--[a-z-]+): expected .* but got "(-[^"]*)" \(.*$`)
+
+// reworded says how a value below 0 is written, where one was taken for a flag.
+func reworded(err error) error {
+	if m := dashed.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s %s: %[2]s is taken for a flag; a value that begins with - is written %[1]s=%[2]s, and few may", m[1], m[2])
+	}
+	return err
 }
 
 // terminal is where a command writes: results to out, progress and complaints to err.

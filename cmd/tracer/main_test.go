@@ -2,11 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,7 +17,7 @@ import (
 
 // The test binary is also the program: testscript and the tests that need a process of their own run it as tracer.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tracer": main, "tracer-stepped": stepped, "tracer-suspended": suspended})
+	testscript.Main(m, map[string]func(){"tracer": main, "tracer-stepped": stepped, "tracer-suspended": suspended, "tracer-delay": delayed})
 }
 
 func TestCommandLine(t *testing.T) {
@@ -77,5 +80,31 @@ func TestNamesOfFilesMoveNoCursor(t *testing.T) {
 		if said := string(out); strings.ContainsRune(said, '\x1b') || !strings.Contains(said, `e\x1b[31mvil`) {
 			t.Errorf("%q says %q", args, said)
 		}
+	}
+}
+
+// What the machine forbids is the environment's, whatever it was that tracer was about to do.
+func TestWhatTheMachineForbidsIsTheEnvironments(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want int
+	}{
+		{&fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, exitEnvironment},
+		{usage("-o x: %w", &fs.PathError{Op: "mkdir", Path: "x", Err: syscall.EROFS}), exitEnvironment},
+		{fmt.Errorf("verifying x: %w", syscall.EROFS), exitEnvironment},
+		{usage("-o x: %w", &fs.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}), exitUsage},
+		{&codedError{exitPartial, fmt.Errorf("some of it: %w", syscall.ENOSPC)}, exitPartial},
+		{errors.New("else"), exitFailure},
+	} {
+		if got := exitCode(tc.err); got != tc.want {
+			t.Errorf("%v: %d, want %d", tc.err, got, tc.want)
+		}
+	}
+}
+
+func TestAnInterruptedCorpusOfNoModelLeavesNothing(t *testing.T) {
+	c := prompts{}
+	if err := c.interrupted(); exitCode(err) != exitFailure || !strings.Contains(err.Error(), "nothing was written") {
+		t.Error(err)
 	}
 }

@@ -45,11 +45,14 @@ random order. Traces of the same host, boards, driver, server and model carry th
 // Run measures the overhead.
 func (o *overhead) Run(t *terminal, l *layers) error {
 	if err := within(
-		bound{"--blocks", o.Blocks, analysis.LeastRounds + 1, 1000},
-		bound{"--requests", o.Requests, 2, 1000},
-		bound{"--silence", int(o.Silence / time.Second), 1, 86_400},
-		bound{"--patience", int(o.Patience / time.Second), 1, 86_400},
+		bound{"--blocks", o.Blocks, analysis.LeastRounds + 1, 1000, ""},
+		bound{"--requests", o.Requests, 2, 1000, ""},
+		seconds("--silence", o.Silence, 1, 86_400),
+		seconds("--patience", o.Patience, 1, 86_400),
 	); err != nil {
+		return err
+	}
+	if err := onlyHere("overhead", o.GPU); err != nil {
 		return err
 	}
 	boards, period, profile, err := o.prepare(t)

@@ -69,9 +69,9 @@ func (c *collect) planned(b *boards, sampling string, hz float64, prompts, warmu
 	}
 	p.Expected += time.Duration(p.Requests+p.Warmup) * c.Pause
 	p.Expected = (c.Idle + settle + p.Expected/time.Duration(c.Concurrency)).Round(time.Second)
-	p.Rows = int64(p.Expected.Seconds()*hz) * int64(len(b.devices))
-	p.DiskBytes = p.Rows*bytesPerRow + p.InputTokens*bytesPerToken + int64(3*len(b.devices)+3)*bytesPerFile
-	if c.Calibrate != calibrateOff && b.calibrations == nil {
+	p.Rows = int64(p.Expected.Seconds()*hz) * int64(len(p.Boards))
+	p.DiskBytes = p.Rows*bytesPerRow + p.InputTokens*bytesPerToken + int64(3*len(p.Boards)+3)*bytesPerFile
+	if c.Calibrate != calibrateOff && b.calibrations == nil && len(b.devices) > 0 {
 		p.Expected += calibrationLength(c.Calibrate) + rested // without rows
 	}
 	if free, err := freeBytes(existing(c.Out)); err == nil {

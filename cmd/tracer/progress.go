@@ -33,7 +33,7 @@ func (t *trace) showProgress() (end func()) {
 	if what := t.simulatedParts(); what != "" {
 		fmt.Fprintf(t.err, "SIMULATED %s: %s serving %s\n", what, t.boards.facts()[0].Name, t.record.Model)
 	}
-	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), %s\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.devices), t.rhythm)
+	fmt.Fprintf(t.err, "run %s: %d requests to %s (%s), %d board(s), %s\n", t.RunID, len(t.prompts)+len(t.warmup), t.record.Endpoint, t.record.Server, len(t.boards.facts()), t.rhythm)
 	t.started = time.Now()
 	return ticking(every, draw, func() {
 		finish()
@@ -76,7 +76,7 @@ func (t *trace) live() string {
 	if s == nil {
 		return "not sampling"
 	}
-	l := s.Live()
+	l := s.live()
 	var watts []string
 	for _, b := range l.Boards {
 		if b.Period > t.plan.Power {

@@ -87,7 +87,7 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 	}
 	made, note, err := c.write(ctx, t, l, counter, spec)
 	if ctx.Err() != nil {
-		return &codedError{exitInterrupted, errors.New("interrupted, no corpus was written; answers of a model that were stored will not be asked for again")}
+		return c.interrupted()
 	}
 	if err != nil {
 		return err
@@ -108,6 +108,16 @@ func (c *prompts) Run(t *terminal, l *layers) error {
 		return unwritable(c.Out, err)
 	}
 	return c.report(t, made, path)
+}
+
+// interrupted says what a corpus that was not made leaves behind: a model's answers, or nothing.
+func (c *prompts) interrupted() error {
+	if c.Source == corpus.SourceNebula {
+		if kept, err := author.Peek(c.store()); err == nil && kept.Len() > 0 {
+			return &codedError{exitInterrupted, fmt.Errorf("interrupted; no corpus was written, and %d answers are kept in %s: the same command goes on from there", kept.Len(), c.store())}
+		}
+	}
+	return &codedError{exitFailure, errors.New("interrupted; nothing was written")}
 }
 
 // recount has the prompts of a stored corpus counted by whoever was named for it; their texts stay as they are.

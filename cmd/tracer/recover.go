@@ -42,6 +42,9 @@ func (c *recoverCommand) Run(t *terminal) error {
 		return fmt.Errorf("--out: %w in %s: there is no _tracer in it; name the folder that tracer collect --out wrote into", store.ErrNoDataset, c.Out)
 	}
 	found, err := journal.List(c.Out)
+	if errors.Is(err, store.ErrNoDataset) {
+		return usage("--out: %w", err)
+	}
 	if err != nil {
 		return environment(fmt.Errorf("--out: %w", err))
 	}

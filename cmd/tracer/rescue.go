@@ -25,7 +25,7 @@ func (t *trace) rescue(cause error) (*store.Manifest, error) {
 
 // planned is what is known of the sampling before it begins.
 func (t *trace) planned() []schema.Sampling {
-	all := make([]schema.Sampling, len(t.boards.devices))
+	all := make([]schema.Sampling, len(t.boards.facts()))
 	for i := range all {
 		if all[i].PowerPeriod = t.plan.Power; t.period == 0 {
 			all[i].Budget = t.budget

@@ -24,7 +24,7 @@ import (
 var ofOneInvocation = []string{"help", "out", "json", "dry-run", "resume", "run-id", "rank", "go-on"}
 
 // Flags that a continuation may give anew: a server that was restarted may have another address.
-var mayChange = []string{"endpoint", "api-key-file", "ca", "client-cert", "client-key", "insecure", "silence", "patience", "driver-timeout", "max-invalid"}
+var mayChange = []string{"endpoint", "ssh", "api-key-file", "ca", "client-cert", "client-key", "insecure", "silence", "patience", "driver-timeout", "max-invalid"}
 
 // optionsOf is every flag of the command as it was resolved. Keys have no flag.
 func optionsOf(k *kong.Context) map[string]string {

@@ -20,6 +20,7 @@ import (
 	"github.com/llm-tracer/tracer/pipeline/ring"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/sampler/remote"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -52,7 +53,9 @@ type trace struct {
 	info     nebula.ServerInfo
 	client   *nebula.Client
 	readings *ring.SPSC[schema.Reading]
-	running  atomic.Pointer[running] // nil while the boards are not sampled
+	remote   []*ring.SPSC[schema.Reading] // per other host
+	hosts    []remote.Result              // how they were sampled
+	running  atomic.Pointer[running]      // nil while the boards are not sampled
 	schedule *nebula.Schedule
 	tally    tally // of the stages that were sent
 	pipeline *pipeline.Pipeline
@@ -167,6 +170,9 @@ func (t *trace) connect(ctx context.Context) (closeServer func(), err error) {
 
 // unserved is a server that cannot be used; flag names it.
 func unserved(err error, flag string) error {
+	if errors.Is(err, nebula.ErrEndpoint) {
+		return usage("%s: %w", flag, err)
+	}
 	if errors.Is(err, nebula.ErrUnreachable) {
 		err = fmt.Errorf("%w\nStart the server, or name another with %s", err, flag)
 	}
@@ -250,6 +256,9 @@ func (t *trace) pointers(lists ...[]schema.Prompt) []*schema.Prompt {
 // open claims the run in the dataset and builds the stations.
 func (t *trace) open() (err error) {
 	t.readings = ring.New[schema.Reading](ringReadings)
+	for range t.boards.hosts {
+		t.remote = append(t.remote, ring.New[schema.Reading](ringReadings))
+	}
 	spans := make([]*ring.SPSC[schema.SpanEvent], t.Concurrency)
 	sinks := make([]nebula.EventSink, t.Concurrency)
 	for i := range spans {
@@ -260,7 +269,7 @@ func (t *trace) open() (err error) {
 	t.record.Start, t.record.Clock = clock.Read(), clock.Anchor()
 	config := pipeline.Config{
 		Dir: t.Out, Run: &t.record, Boards: t.boards.facts(), Planned: t.planned(), Job: t.job(), Prompts: t.corpus,
-		Readings: t.readings, Spans: spans, Note: func(what string) { fmt.Fprintln(t.err, "note:", what) },
+		Readings: t.readings, Remote: t.remote, Spans: spans, Note: func(what string) { fmt.Fprintln(t.err, "note:", what) },
 	}
 	t.pipeline, err = pipeline.Open(config)
 	if _, elsewhere := errors.AsType[*pipeline.ElsewhereError](err); elsewhere { // two hosts began at once
@@ -281,6 +290,9 @@ func (t *trace) open() (err error) {
 
 // unwritable is a folder that cannot take a dataset.
 func unwritable(dir string, err error) error {
+	if errors.Is(err, store.ErrNoDataset) {
+		return usage("--out: %w", err)
+	}
 	mend := "choose a folder that you may write to"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		mend = fmt.Sprintf("make room: a run sets %d MiB aside before it begins, and its readings come on top", store.Reserved>>20)
@@ -343,23 +355,9 @@ func (t *trace) commit(stats sampler.Stats, err error) (*store.Manifest, error) 
 		t.record.Status = schema.StatusInterrupted
 	}
 	t.sampling = t.planned()
-	for i, b := range stats.Boards {
-		s := t.sampling[i]
-		s.Readings, s.Dropped, s.MissedTicks = b.Readings, b.Dropped, b.Planned-b.Readings
-		s.LatenessP50, s.LatenessP99, s.LatenessMax = stats.Lateness.P50, stats.Lateness.P99, stats.Lateness.Max
-		s.RealTime, s.Lost, s.CPU = stats.RealTime, b.Losses > 0, stats.CPU
-		s.CallShare, s.CallPeak, s.PeriodChanges = b.BusyShare, b.BusiestShare, b.Changes
-		s.PowerAbsent, s.Gaps, s.ClockSteps = b.PowerAbsent, b.Gaps, stats.Steps
-		if stats.Elapsed > 0 {
-			s.AchievedHz = float64(b.Readings) / stats.Elapsed.Seconds()
-		}
-		for _, c := range stats.Cost {
-			if c.Lane == sampler.LanePower {
-				s.ReadCostP50, s.ReadCostP99 = c.P50, c.P99
-			}
-		}
-		t.sampling[i] = s
-		t.judgeBoard(b)
+	for i, b := range t.sampledBoards(stats) {
+		b.into(&t.sampling[i])
+		t.judgeBoard(b.BoardStats)
 	}
 	manifest, err := t.pipeline.Commit(t.sampling, versionLine())
 	if err != nil {

@@ -32,12 +32,12 @@ const (
 	waveFirst, waveMost  = 8, 128 // tokens
 )
 
-// warm sends the first request: a server may load its model then.
+// warm sends the first request: a server may load its model then. What the boards did for it is work as well: running
+// averages still hold it when the observation begins.
 func (w *squareWave) warm(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, warmWithin)
 	defer cancel()
 	w.request(ctx, waveFirst)
-	w.work = nil
 	return w.failed
 }
 

@@ -1,9 +1,12 @@
 package clock
 
 import (
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sourcegraph/conc"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,12 +32,34 @@ func TestWallFollowsTheMonotonicClock(t *testing.T) {
 	}
 }
 
-func TestSleepUntilNeverReturnsEarly(t *testing.T) {
-	for range 20 {
-		due := Now() + 1_000_000
-		SleepUntil(due)
-		if now := Now(); now < due-1000 {
-			t.Fatalf("woke %d ns early", due-now)
+func TestSleepsAndNapsNeverReturnEarly(t *testing.T) {
+	for _, wait := range []func(int64){SleepUntil, NapUntil} {
+		for range 20 {
+			due := Now() + 1_000_000
+			wait(due)
+			if now := Now(); now < due-1000 {
+				t.Fatalf("woke %d ns early", due-now)
+			}
 		}
 	}
+}
+
+// A nap keeps its place among those that run Go code, and a collection stops them all.
+func TestACollectionEndsWhileAnotherThreadNaps(t *testing.T) {
+	var napping conc.WaitGroup
+	var ended atomic.Bool
+	begun := make(chan struct{})
+	napping.Go(func() {
+		close(begun)
+		NapUntil(Now() + int64(time.Second))
+		ended.Store(true)
+	})
+	<-begun
+	for range 3 {
+		runtime.GC()
+	}
+	if ended.Load() {
+		t.Error("the collections waited for the end of a nap of 1 s")
+	}
+	napping.Wait()
 }

@@ -68,7 +68,7 @@ func (m *Model) startError(i int) float64 {
 // A stage that is over before the board has come half of the way leans on the response's shape.
 const (
 	brief   = reach / 2
-	briefSD = 0.2e-3 // s
+	briefSD = 0.08e-3 // s
 )
 
 // bounds are a segment's beginning and end, in s.
@@ -113,6 +113,9 @@ func (m *Model) DurationS(i int) float64 {
 	from, to := m.bounds(i)
 	return to - from
 }
+
+// Segments is how many there are.
+func (m *Model) Segments() int { return len(m.segments) }
 
 // EnergyJ is the energy of one segment. Those of all segments add up to that of the whole.
 func (m *Model) EnergyJ(i int) float64 { return m.integral(m.bounds(i)) }

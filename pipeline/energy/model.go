@@ -116,8 +116,12 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 	return m, true
 }
 
-// windowOf is the sensor's averaging window, in s, and how far its logarithm may be off: windows of one architecture differ
-// by a tenth between nodes (arXiv 2312.02741). One that is not known may be as long as the period.
+// toldDoubt is how far the logarithm of a window that a table tells may be off. Windows of one architecture differ by a tenth
+// between nodes (arXiv 2312.02741): where all of a run's stages share such an error, twice that makes intervals hold.
+const toldDoubt = 0.2
+
+// windowOf is the sensor's averaging window, in s, and how far its logarithm may be off. One that is not known may be as long
+// as the period.
 func windowOf(s schema.Sensor) (told, doubt float64) {
 	switch {
 	case s.Window == 0:
@@ -125,7 +129,7 @@ func windowOf(s schema.Sensor) (told, doubt float64) {
 	case s.WindowError > 0:
 		return s.Window.Seconds(), s.WindowError.Seconds() / s.Window.Seconds() / 1.96
 	default:
-		return s.Window.Seconds(), 0.1
+		return s.Window.Seconds(), toldDoubt
 	}
 }
 
@@ -217,7 +221,7 @@ func (m *Model) suppose() {
 
 // shapeSD is how well a response describes a board at all, as an error of a stage's beginning, in s: the floor that makes
 // the intervals of the tests' study, where boards follow their work in steps, hold the truth as often as they say.
-const shapeSD = 0.12e-3
+const shapeSD = 0.05e-3
 
 // startSDOf reckons with two errors that observations share, so that they do not average out: the response's shape, and the
 // place of the sensor's lattice, which is fitted anew every half stretch.
@@ -226,7 +230,7 @@ func (m *Model) startSDOf() float64 {
 	for _, o := range m.seen {
 		sum += o.edgeSD * o.edgeSD
 	}
-	stretches := max(1, float64(len(m.seen))/(stretch/2))
+	stretches := max(1, float64(len(m.seen))/float64(stretches[0]/2))
 	return math.Hypot(shapeSD, math.Sqrt(sum/float64(len(m.seen))/stretches))
 }
 

@@ -45,7 +45,7 @@ func TestEdgesAreAsWellKnownAsTheySay(t *testing.T) {
 		within        float64 // ms, root mean square
 		least, utmost float64 // of the error over what is claimed
 	}{
-		{true, 0, 0.5, 0.3, 1.2},
+		{true, 0, 0.15, 0.3, 1.2},
 		{true, 1, 1.3, 0.7, 1.3},
 		{true, 3, 3, 0.7, 1.3},
 		{false, 0, 8, 0.5, 1.6},

@@ -56,7 +56,7 @@ func (f *Follower) Next(into []schema.Reading) (Event, []schema.Reading, error) 
 		return e, into[:0], err
 	}
 	f.rows.payload = f.replay.payload
-	rows, err := f.rows.decode(into)
+	rows, err := f.rows.rows(into)
 	return e, rows, err
 }
 

@@ -46,7 +46,7 @@ func Path(root, name string) string { return filepath.Join(root, "_tracer", "jou
 func Names(root string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(Path(root, "")))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("listing journals: %w", err)
+		return nil, store.NoFolder(root, fmt.Errorf("listing journals: %w", err))
 	}
 	var names []string
 	for _, e := range entries {
@@ -137,7 +137,7 @@ type Journal struct {
 	dec  *zstd.Decoder
 
 	frame    []byte // scratch
-	encoding *encoder
+	encoding *Encoder
 	damaged  map[int64]int64 // what a replay found so and went past: to where, by where it begins
 }
 
@@ -256,10 +256,10 @@ func (j *Journal) gone() bool {
 // no request that a later frame opens began before it.
 func (j *Journal) Readings(look Look, rows []schema.Reading) error {
 	if j.encoding == nil {
-		j.encoding = newEncoder(j.mem)
+		j.encoding = NewEncoder(j.mem)
 	}
 	first := j.encoding.out.Len() == 0
-	payload, err := j.encoding.encode(look, rows)
+	payload, err := j.encoding.frame(look, rows)
 	if err == nil {
 		err = j.append(kindReadings, payload)
 	}

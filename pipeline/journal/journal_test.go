@@ -317,8 +317,8 @@ func FuzzJournal(f *testing.F) {
 	f.Add(byte(kindOpened), []byte(`{"worker":-1}`))
 	f.Add(byte(kindEnd), []byte(`{"run":{},"sampling":[{},{}]}`))
 	f.Add(byte('?'), []byte(nil))
-	e := newEncoder(memory.DefaultAllocator)
-	batch, err := e.encode(Look{NS: 1}, make([]schema.Reading, 3))
+	e := NewEncoder(memory.DefaultAllocator)
+	batch, err := e.frame(Look{NS: 1}, make([]schema.Reading, 3))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -46,6 +47,7 @@ var columns = []column{
 	optional("pstate", arrow.PrimitiveTypes.Int32, func(r *schema.Reading) *schema.Opt[int32] { return &r.PState }),
 	optional("memory_used_bytes", arrow.PrimitiveTypes.Int64, func(r *schema.Reading) *schema.Opt[int64] { return &r.MemoryUsedB }),
 	optional("throttle_reasons", arrow.PrimitiveTypes.Int64, func(r *schema.Reading) *schema.Opt[int64] { return &r.Throttle }),
+	optional("clock_error_s", arrow.PrimitiveTypes.Float32, func(r *schema.Reading) *schema.Opt[float32] { return &r.ClockErrorS }),
 }
 
 type value interface {
@@ -146,45 +148,68 @@ func lookOf(payload []byte) (l Look, err error) {
 	return l, nil
 }
 
-// encoder writes one Arrow stream, a frame at a time.
-type encoder struct {
+// Encoder writes one Arrow stream, a message at a time.
+type Encoder struct {
 	builder *array.RecordBuilder
 	out     bytes.Buffer
 	stream  *ipc.Writer
 }
 
-func newEncoder(mem memory.Allocator) *encoder {
-	e := &encoder{builder: array.NewRecordBuilder(mem, batchSchema())}
+// NewEncoder begins a stream.
+func NewEncoder(mem memory.Allocator) *Encoder {
+	e := &Encoder{builder: array.NewRecordBuilder(mem, batchSchema())}
 	e.stream = ipc.NewWriter(&e.out, ipc.WithSchema(batchSchema()), ipc.WithAllocator(mem))
 	return e
 }
 
-func (e *encoder) encode(l Look, rows []schema.Reading) ([]byte, error) {
+// frame is a message behind the look that a journal has before it.
+func (e *Encoder) frame(l Look, rows []schema.Reading) ([]byte, error) {
 	e.out.Reset()
 	var look [lookBytes]byte
 	binary.LittleEndian.PutUint64(look[:], uint64(l.NS))
 	binary.LittleEndian.PutUint64(look[8:], uint64(l.Clock.MonotonicNS))
 	binary.LittleEndian.PutUint64(look[16:], uint64(l.Clock.WallNS))
 	e.out.Write(look[:])
+	if err := e.write(rows); err != nil {
+		return nil, fmt.Errorf("writing readings into the journal: %w", err)
+	}
+	return e.out.Bytes(), nil
+}
+
+// Encode gives the next message, in the memory of the one before.
+func (e *Encoder) Encode(rows []schema.Reading) ([]byte, error) {
+	e.out.Reset()
+	if err := e.write(rows); err != nil {
+		return nil, err
+	}
+	return e.out.Bytes(), nil
+}
+
+func (e *Encoder) write(rows []schema.Reading) error {
 	e.builder.Reserve(len(rows))
 	for i, c := range columns {
 		c.append(e.builder.Field(i), rows)
 	}
 	batch := e.builder.NewRecord()
 	defer batch.Release()
-	if err := e.stream.Write(batch); err != nil {
-		return nil, fmt.Errorf("writing readings into the journal: %w", err)
-	}
-	return e.out.Bytes(), nil
+	return e.stream.Write(batch)
 }
 
 // Rows reads readings back, behind whoever appends or replays.
 type Rows struct {
 	position
+	Decoder
+}
+
+// Decoder reads an Arrow stream, a message at a time.
+type Decoder struct {
 	payloads payloads
 	stream   *ipc.Reader
 	mem      memory.Allocator
 }
+
+// errOther is a stream of readings that have other fields.
+var errOther = errors.New("they are those of another version of tracer")
 
 // mostRows is more than any batch has.
 const mostRows = 1 << 16
@@ -203,7 +228,7 @@ func (p *payloads) Read(b []byte) (int, error) {
 
 // Rows begins with the first reading.
 func (j *Journal) Rows() *Rows {
-	return &Rows{position: position{j: j, at: int64(len(magic))}, mem: bounded{j.mem}}
+	return &Rows{position: position{j: j, at: int64(len(magic))}, Decoder: *NewDecoder(j.mem)}
 }
 
 // Next gives the next batch of what stands before an offset, in the memory of the batch before; none where there is no more.
@@ -224,31 +249,47 @@ func (r *Rows) Next(before int64, into []schema.Reading) ([]schema.Reading, erro
 		if _, err := r.read(); err != nil {
 			return nil, fmt.Errorf("reading the journal back: %w", err)
 		}
-		return r.decode(into)
+		return r.rows(into)
 	}
 	return into[:0], nil
 }
 
-func (r *Rows) decode(into []schema.Reading) (rows []schema.Reading, err error) {
+func (r *Rows) rows(into []schema.Reading) (rows []schema.Reading, err error) {
 	if len(r.payload) < lookBytes {
 		return nil, errTorn
 	}
-	r.payloads.rest = r.payload[lookBytes:]
-	if r.stream == nil {
-		if !bytes.HasPrefix(r.payloads.rest, schemaMessage) && r.j.Header.Columns == columnsSum { // the first batch is lost
-			r.payloads.rest = slices.Concat(schemaMessage, r.payloads.rest)
+	message := r.payload[lookBytes:]
+	if r.stream == nil && !bytes.HasPrefix(message, schemaMessage) && r.j.Header.Columns == columnsSum { // the first batch is lost
+		message = slices.Concat(schemaMessage, message)
+	}
+	rows, err = r.Decode(message, into)
+	if errors.Is(err, errOther) {
+		return nil, fmt.Errorf("the journal's readings: %w; recover them with tracer %s", err, r.j.Header.Run.TracerVersion)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the journal's readings: %w", err)
+	}
+	return rows, r.check(rows)
+}
+
+// NewDecoder begins with a stream's first message.
+func NewDecoder(mem memory.Allocator) *Decoder { return &Decoder{mem: bounded{mem}} }
+
+// Decode reads a message, in the memory of the one before.
+func (d *Decoder) Decode(message []byte, into []schema.Reading) (rows []schema.Reading, err error) {
+	d.payloads.rest = message
+	if d.stream == nil {
+		if !bytes.HasPrefix(message, schemaMessage) {
+			return nil, errOther
 		}
-		if !bytes.HasPrefix(r.payloads.rest, schemaMessage) {
-			return nil, fmt.Errorf("the journal's readings are those of another version of tracer; recover them with tracer %s", r.j.Header.Run.TracerVersion)
-		}
-		if r.stream, err = ipc.NewReader(&r.payloads, ipc.WithAllocator(r.mem)); err != nil {
-			return nil, fmt.Errorf("reading the journal's readings: %w", err)
+		if d.stream, err = ipc.NewReader(&d.payloads, ipc.WithAllocator(d.mem)); err != nil {
+			return nil, err
 		}
 	}
-	if !r.stream.Next() {
-		return nil, fmt.Errorf("reading the journal's readings: %w", firstOf(r.stream.Err(), errTorn))
+	if !d.stream.Next() {
+		return nil, firstOf(d.stream.Err(), errTorn)
 	}
-	return r.unpack(r.stream.Record(), into)
+	return unpack(d.stream.Record(), into)
 }
 
 func firstOf(err, or error) error {
@@ -258,10 +299,10 @@ func firstOf(err, or error) error {
 	return or
 }
 
-func (r *Rows) unpack(batch arrow.Record, into []schema.Reading) (rows []schema.Reading, err error) {
+func unpack(batch arrow.Record, into []schema.Reading) (rows []schema.Reading, err error) {
 	defer func() { // Arrow trusts the lengths of a batch, and so it panics where they are wrong
 		if p := recover(); p != nil {
-			rows, err = nil, fmt.Errorf("reading the journal's readings: %v", p)
+			rows, err = nil, fmt.Errorf("%v", p)
 		}
 	}()
 	n := int(batch.NumRows())
@@ -275,10 +316,10 @@ func (r *Rows) unpack(batch arrow.Record, into []schema.Reading) (rows []schema.
 	clear(rows)
 	for i, c := range columns {
 		if a := batch.Column(i); a.Len() != n || !c.take(a, rows) {
-			return nil, fmt.Errorf("reading the journal's readings: %s is of another type or length", c.Name)
+			return nil, fmt.Errorf("%s is of another type or length", c.Name)
 		}
 	}
-	return rows, r.check(rows)
+	return rows, nil
 }
 
 // check refuses boards that the run does not have.

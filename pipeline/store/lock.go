@@ -50,6 +50,14 @@ func IsDataset(root string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// NoFolder tells a file that was named in a dataset's place from what went wrong within one.
+func NoFolder(root string, err error) error {
+	if is, failed := os.Stat(root); failed == nil && !is.IsDir() {
+		return fmt.Errorf("%w: %s is a file, and a dataset is a folder; name the one that tracer collect --out wrote into", ErrNoDataset, root)
+	}
+	return err
+}
+
 // Held says whether a live process holds a file or folder.
 func Held(path string) bool {
 	f, err := lock(path, unix.LOCK_SH|unix.LOCK_NB) // shared: two that ask do not take one another for a holder
@@ -73,5 +81,5 @@ func Hold(root string, change bool) (*os.File, error) {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return nil, fmt.Errorf("%w by another tracer: %s; run this again when that is over", ErrBusy, root)
 	}
-	return f, err
+	return f, NoFolder(root, err)
 }

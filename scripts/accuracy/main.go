@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/llm-tracer/tracer/bench/machine"
 	"github.com/llm-tracer/tracer/sampler"
 )
 
@@ -43,7 +44,7 @@ func main() {
 // outcome is all that the page tells.
 type outcome struct {
 	config   *config
-	machine  machine
+	machine  machine.Machine
 	versions map[string]string
 	races    []race
 	stats    sampler.Stats
@@ -55,7 +56,7 @@ func run(c *config, out string) (err error) {
 		return err
 	}
 	o := outcome{config: c, versions: map[string]string{}}
-	if o.machine, err = thisMachine(); err != nil {
+	if o.machine, err = machine.This(); err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "accuracy: real time, about %d s\n", 2*realRequests)

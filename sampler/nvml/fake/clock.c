@@ -89,6 +89,7 @@ nvmlReturn_t enter(nvmlDevice_t device, uint32_t function, struct facts **b, int
 	if (*b == NULL)
 		return NVML_ERROR_INVALID_ARGUMENT;
 	*at_ns = monotonic_ns();
+	calls_add(function, 0, *at_ns);
 	/* Fields are charged one by one. */
 	int64_t cost_ns = function == FIELD_VALUES ? 0 : (*b)->call_ns;
 	nvmlReturn_t code = failure(*b, function, 0, 0, *at_ns, &cost_ns);

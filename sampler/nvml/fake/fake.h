@@ -143,6 +143,10 @@ nvmlReturn_t script_open(void);
 void script_close(void);
 struct facts *script_board(unsigned int index);
 
+/* calls.c: what was asked and when, for whoever wants to know. */
+void calls_open(void);
+void calls_add(uint32_t function, uint32_t field, int64_t at_ns);
+
 /* clock.c: what time it is, what a call costs, and whether it fails. */
 int64_t monotonic_ns(void);
 int64_t epoch_us(void);

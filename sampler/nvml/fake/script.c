@@ -54,6 +54,7 @@ nvmlReturn_t script_open(void)
 		munmap(mem, (size_t)st.st_size);
 		return why ? refuse(path, why) : scripted;
 	}
+	calls_open();
 	script = mem;
 	opened_ns = monotonic_ns();
 	script_bytes = (size_t)st.st_size;

@@ -66,6 +66,7 @@ nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldV
 		int64_t began_ns = monotonic_ns(), cost_ns = b->call_ns;
 		nvmlReturn_t code = failure(b, FIELD_VALUES, v->fieldId, (int32_t)v->scopeId, at_ns, &cost_ns);
 		spend(cost_ns);
+		calls_add(FIELD_VALUES, v->fieldId, at_ns);
 		v->nvmlReturn = code != NVML_SUCCESS ? code : shown(b, at_ns, v);
 		v->timestamp = epoch_us(); /* of the query, as with real drivers */
 		v->latencyUsec = (monotonic_ns() - began_ns) / 1000;

@@ -38,8 +38,12 @@ type Load struct {
 	watts float64 // true power now
 }
 
-// The shares of the way that a board has covered at a change of its work and every 5 ms after it: the simulated server's.
-var slew = [...]float64{0.35, 0.60, 0.77, 0.88, 0.95, 1}
+// Slew is the shares of the way that a board has covered at a change of its work and every SlewStep after it: the simulated
+// server's.
+var Slew = [...]float64{0.35, 0.60, 0.77, 0.88, 0.95, 1}
+
+// SlewStep is from one share to the next.
+const SlewStep = 5 * time.Millisecond
 
 // Spec describes a board of the catalog whose power sensor has a phase of its own.
 func Spec(kind string, index int, r *rand.Rand) (sim.Spec, error) {
@@ -71,9 +75,9 @@ func (l *Load) Between(lo, hi float64) float64 { return lo + (hi-lo)*l.Rand.Floa
 // Does lets the board do one thing for a while.
 func (l *Load) Does(watts, milliseconds float64, stage schema.Stage, kind int) {
 	from, start := l.watts, l.now
-	for at := int64(0); at < int64(milliseconds*float64(ms)); at += 5 * ms {
-		share := slew[min(int(at/(5*ms)), len(slew)-1)]
-		if l.Grain == 0 && at > int64(len(slew))*5*ms {
+	for at := int64(0); at < int64(milliseconds*float64(ms)); at += int64(SlewStep) {
+		share := Slew[min(int(at/int64(SlewStep)), len(Slew)-1)]
+		if l.Grain == 0 && at > int64(len(Slew))*int64(SlewStep) {
 			break
 		}
 		if at%(10*ms) == 0 || l.Grain == 0 {

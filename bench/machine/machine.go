@@ -1,4 +1,5 @@
-package main
+// Package machine says where and when measurements were made.
+package machine
 
 import (
 	"fmt"
@@ -10,31 +11,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is where and when the page was made.
-type machine struct {
+// Machine is where and when a page was made.
+type Machine struct {
 	CPU    string
 	Cores  int
 	Kernel string
 	Go     string
-	Load   string // mean number of runnable threads over a minute, at the start
+	Load   string // mean number of runnable threads over a minute, when it was asked
 	Date   string
 }
 
-func thisMachine() (machine, error) {
+// This is the machine at hand, now.
+func This() (Machine, error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
-		return machine{}, fmt.Errorf("asking for the kernel's version: %w", err)
+		return Machine{}, fmt.Errorf("asking for the kernel's version: %w", err)
 	}
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
-		return machine{}, err
+		return Machine{}, err
 	}
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
-		return machine{}, err
+		return Machine{}, err
 	}
 	minute, _, _ := strings.Cut(string(load), " ")
-	return machine{
+	return Machine{
 		CPU: cpuName(string(info)), Cores: runtime.NumCPU(), Kernel: "Linux " + unix.ByteSliceToString(u.Release[:]), Go: runtime.Version(),
 		Load: minute, Date: time.Now().UTC().Format(time.DateOnly),
 	}, nil
