@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: slurm k8s slurm k8s image run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote
+.PHONY: slurm k8s run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
