@@ -11,7 +11,7 @@ OUT     ?= build/gpu
 # go-nvml declares calls that newer headers mark as deprecated; tracer does not use them.
 export CGO_CFLAGS := -O2 -g -Wno-deprecated-declarations
 
-.PHONY: slurm k8s image run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote store publish spark trino scaling
+.PHONY: slurm k8s run build test test-llm test-race bench bench-peers soak accuracy opendc lint fakenvml gpu snippets notebook sample big fuzz vulns clean remote store publish spark trino scaling
 
 ## run: build, and trace the built-in simulated board and server into datasets/ (about 80 s)
 run: build
@@ -170,10 +170,6 @@ build/k8s/ready: scripts/requirements-k8s.txt
 	python3 -m venv build/k8s
 	build/k8s/bin/pip install --quiet --requirement scripts/requirements-k8s.txt
 	touch $@
-
-## image: deploy/Containerfile built and run without an image registry, on Debians made here (needs root)
-image:
-	scripts/image.sh
 
 ## fuzz: every fuzzer for TIME each, 60 s unless told; what breaks one is kept as a seed
 fuzz:

@@ -50,7 +50,8 @@ func (r *campaigning) run() error {
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
-	defer r.onSignal(stop)()
+	release := r.onSignal(stop)
+	defer release()
 	r.table = newCampaignTable(r)
 	end := r.table.show()
 	for i := range r.blocks {
@@ -199,7 +200,7 @@ func lastComplaint(path string, from int64) (said string) {
 
 // verdict prints the table and what failed.
 func (r *campaigning) verdict(ctx context.Context) error {
-	r.table.print(r.out)
+	r.table.writeTo(r.out)
 	for _, b := range r.blocks {
 		for i := range b.Cells {
 			if what := r.measured.unanswered(&b.Cells[i]); what != "" && !r.failedAlready(r.file.RunID(&b.Cells[i])) {

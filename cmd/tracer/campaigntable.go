@@ -148,7 +148,7 @@ func (t *campaignTable) draw() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var s strings.Builder
-	t.print(&s)
+	t.writeTo(&s)
 	fmt.Fprintf(&s, "%d of %d runs%s\n", t.total-t.left(), t.total, t.eta())
 	if t.now != "" {
 		fmt.Fprintf(&s, "%s, %v: %s\n", t.now, time.Since(t.began).Round(time.Second), lastLine(t.log))
@@ -185,8 +185,8 @@ func (t *campaignTable) erase() {
 	t.erased(&strings.Builder{})
 }
 
-// print writes the table.
-func (t *campaignTable) print(out io.Writer) {
+// writeTo writes the table.
+func (t *campaignTable) writeTo(out io.Writer) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "board\tmodel\truns\tdone\tfailed\tleft\t")
 	for _, l := range t.lines {

@@ -136,14 +136,11 @@ func (f Flag) Argument() string {
 		return "--no-" + f.Name
 	}
 	if list, ok := f.Value.([]any); ok {
-		text := ""
+		words := make([]string, len(list))
 		for i, v := range list {
-			if i > 0 {
-				text += ","
-			}
-			text += fmt.Sprint(v)
+			words[i] = fmt.Sprint(v)
 		}
-		return "--" + f.Name + "=" + text
+		return "--" + f.Name + "=" + strings.Join(words, ",")
 	}
 	return fmt.Sprintf("--%s=%v", f.Name, f.Value)
 }
