@@ -91,15 +91,8 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if err := c.dial(); err != nil {
 		return err
 	}
-	if c.GoOn {
-		if err := c.beginOrResume(); err != nil {
-			return err
-		}
-	}
-	if c.Resume != "" {
-		if left, err := c.takeUp(t, k); err != nil || !left {
-			return errors.Join(err, c.putBack(t))
-		}
+	if done, err := c.goOn(t, k); done || err != nil {
+		return err
 	}
 	c.options = optionsOf(k)
 	budget, err := parseBudget(c.Budget)
@@ -148,6 +141,23 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 		return err
 	}
 	return c.finish(t, trace, manifest, err, c.report)
+}
+
+// goOn takes up the run that is to be gone on with, if any; done is told where nothing of it is left.
+func (c *collect) goOn(t *terminal, k *kong.Context) (done bool, err error) {
+	if c.GoOn {
+		if err := c.beginOrResume(); err != nil {
+			return false, err
+		}
+	}
+	if c.Resume == "" {
+		return false, nil
+	}
+	left, err := c.takeUp(t, k)
+	if err != nil || !left {
+		return true, errors.Join(err, c.putBack(t))
+	}
+	return false, nil
 }
 
 // dial opens the store that the run goes to, and brings back what going on with one needs.

@@ -154,7 +154,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy), errors.Is(err, bucket.ErrConflict), errors.Is(err, bucket.ErrOtherSpool):
 		return exitConflict
-	case errors.As(err, new(*bucket.Fault)):
+	case errors.As(err, new(*bucket.RequestError)):
 		return exitEnvironment
 	default:
 		return exitFailure

@@ -138,7 +138,7 @@ func (s *spooled) begin(t *terminal, runID string) error {
 	ctx, stop := interruptible()
 	defer stop()
 	err := s.bucket.Ready(ctx, store.RunName(runID, hostname()))
-	if _, ok := errors.AsType[*bucket.Fault](err); ok {
+	if _, ok := errors.AsType[*bucket.RequestError](err); ok {
 		err = fmt.Errorf("--out: %w\nNothing was begun; --out DIR writes into a folder, which tracer push can bring there later", err)
 	}
 	return stopped(ctx, err)

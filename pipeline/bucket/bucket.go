@@ -191,9 +191,8 @@ func (b *Bucket) read(ctx context.Context, key string) ([]byte, error) {
 	return into.Bytes(), err
 }
 
-// list gives the keys below a folder and their sizes, in order.
-func (b *Bucket) list(ctx context.Context, folder string) (keys []string, sizes map[string]int64, err error) {
-	sizes = map[string]int64{}
+// list gives the keys below a folder, in order.
+func (b *Bucket) list(ctx context.Context, folder string) (keys []string, err error) {
 	err = b.try(ctx, "listing", folder, 0, func(ctx context.Context) error {
 		keys = nil
 		for it := b.blob.List(&blob.ListOptions{Prefix: b.At.prefix + folder}); ; {
@@ -208,8 +207,8 @@ func (b *Bucket) list(ctx context.Context, folder string) (keys []string, sizes 
 			if strings.HasSuffix(key, "/") { // a folder that some tools make
 				continue
 			}
-			keys, sizes[key] = append(keys, key), o.Size
+			keys = append(keys, key)
 		}
 	})
-	return keys, sizes, err
+	return keys, err
 }

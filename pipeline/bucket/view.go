@@ -100,7 +100,7 @@ func newView(cache string) (*View, error) {
 
 // catalog reads the store's manifests, into the folder under which commits/ is to stand too.
 func (b *Bucket) catalog(ctx context.Context, under string) (*store.Catalog, map[string][]byte, error) {
-	keys, _, err := b.list(ctx, store.Commits+"/")
+	keys, err := b.list(ctx, store.Commits+"/")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,7 +166,7 @@ func (b *Bucket) wanted(ctx context.Context, catalog *store.Catalog, look Look) 
 	if !look.Anew {
 		return files, nil
 	}
-	stands, _, err := b.list(ctx, "")
+	stands, err := b.list(ctx, "")
 	for _, key := range stands {
 		if _, named := files[key]; !named && !strings.HasPrefix(key, "_tracer/") && filepath.IsLocal(key) {
 			files[key] = store.File{Path: key}
