@@ -53,8 +53,10 @@ func (t *terminal) inFolder(ctx context.Context, dir string, look bucket.Look, f
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	look.Tell = func(objects int, bytes int64) {
-		fmt.Fprintf(t.err, "reading %s: %d objects, %.1f MB, that are not in %s\n", at, objects, float64(bytes)/1e6, cache)
+	if look.Tell == nil {
+		look.Tell = func(objects int, bytes int64) {
+			fmt.Fprintf(t.err, "reading %s: %d objects, %.1f MB, that are not in %s\n", at, objects, float64(bytes)/1e6, cache)
+		}
 	}
 	view, err := b.View(ctx, cache, look)
 	if err != nil {

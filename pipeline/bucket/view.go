@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -48,8 +49,9 @@ type View struct {
 
 // Look is what of a store is viewed.
 type Look struct {
-	Anew bool // every object is read from the store, as it is, and also those that no manifest names
-	Tell func(objects int, bytes int64)
+	Anew   bool     // every object is read from the store, as it is, and also those that no manifest names
+	Tables []string // these alone; all of them where none is named
+	Tell   func(objects int, bytes int64)
 }
 
 // Close removes the view.
@@ -163,6 +165,12 @@ func (b *Bucket) wanted(ctx context.Context, catalog *store.Catalog, look Look) 
 		}
 	}
 	files[readme] = store.File{Path: readme}
+	if len(look.Tables) > 0 {
+		maps.DeleteFunc(files, func(key string, _ store.File) bool {
+			table, _, _ := strings.Cut(key, "/")
+			return !slices.Contains(look.Tables, table)
+		})
+	}
 	if !look.Anew {
 		return files, nil
 	}
