@@ -270,9 +270,9 @@ func (c *target) checkSimulation() error {
 	case c.Endpoint == "":
 		return usage("--endpoint is empty; name a server, or sim")
 	case c.simulated() && c.Endpoint != "sim":
-		return usage("--gpu %s with --endpoint %s: a simulated board sees only the simulated server's load; add --endpoint sim, or name real boards", c.GPU, c.Endpoint)
+		return usage("--gpu %s with --endpoint %s: a simulated board sees only the simulated server's load; add --endpoint sim, or name real boards", remote.ShownList(c.GPU), c.Endpoint)
 	case !c.simulated() && c.Endpoint == "sim":
-		return usage("--endpoint sim with --gpu %s: the simulated server loads only simulated boards; add --gpu sim:A10, or name a real server", c.GPU)
+		return usage("--endpoint sim with --gpu %s: the simulated server loads only simulated boards; add --gpu sim:A10, or name a real server", remote.ShownList(c.GPU))
 	}
 	return nil
 }
