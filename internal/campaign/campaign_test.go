@@ -185,6 +185,9 @@ func TestJobsOfSlurmAreTheScriptWithTheBoardsOwnOptions(t *testing.T) {
 			t.Errorf("%q is not in\n%s", line, text)
 		}
 	}
+	if strings.Contains(text, "are tracer's own arguments") || !strings.HasPrefix(text, "#!/bin/bash\n# The runs of campaign whole on a100: ") {
+		t.Errorf("it begins with words about another script:\n%s", text)
+	}
 	if jobs[2].Name != "whole-a100.sbatch" || strings.Index(text, "--constraint=a100\n") > strings.Index(text, "\nset -u\n") {
 		t.Errorf("%s\n%s", jobs[2].Name, text)
 	}
