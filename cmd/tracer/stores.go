@@ -122,12 +122,13 @@ func (s *spooled) reach(ctx context.Context) (err error) {
 	if s.spool == nil {
 		return nil
 	}
-	if err := s.spool.Make(); err != nil && !errors.Is(err, bucket.ErrOtherSpool) {
-		return environment(err)
-	} else if err != nil {
+	if s.bucket, err = bucket.Open(ctx, s.spool.At); err != nil { // before anything is left behind
 		return err
 	}
-	s.bucket, err = bucket.Open(ctx, s.spool.At)
+	err = s.spool.Make()
+	if err != nil && !errors.Is(err, bucket.ErrOtherSpool) && !errors.Is(err, bucket.ErrNoSpool) {
+		err = environment(err)
+	}
 	return err
 }
 

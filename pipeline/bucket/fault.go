@@ -86,7 +86,8 @@ func definite(err error) bool {
 // unsigned says that there are no credentials to sign a request with, or no region to sign it for.
 func unsigned(err error) bool {
 	text := err.Error()
-	return errors.Is(err, errNoRegion) || strings.Contains(text, "get credentials") || strings.Contains(text, "could not find default credentials")
+	return errors.Is(err, errNoRegion) || strings.Contains(text, "get credentials") || strings.Contains(text, "could not find default credentials") ||
+		strings.Contains(text, "AccountName is required")
 }
 
 // mend says what the user can do.
