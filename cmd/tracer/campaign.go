@@ -48,7 +48,7 @@ func (c *campaignCommand) Run(t *terminal, l *layers) error {
 		return usage("%w", err)
 	}
 	if c.Out != "" {
-		file.Out = c.Out
+		file.Into(c.Out)
 	}
 	if err := checkFlags(file, l); err != nil {
 		return err

@@ -59,9 +59,13 @@ func (f *File) SlurmJobs(shape string) (jobs []Job, err error) {
 			"# %s, and the same job goes on with what is left. Written by tracer campaign --emit slurm.\n#\n",
 			f.Name, b.Name, oneLine(path), oneLine(here)) + shape[strings.Index(shape, first):]
 		text = strings.Replace(text, own, "", 1)
+		into := ""
+		if f.placed {
+			into = " --out " + quoted(f.Out)
+		}
 		// sbatch reads options up to the first command, and the last of two counts.
 		text = strings.Replace(text, begin, strings.Join(lines, "\n")+"\n\n"+begin+fmt.Sprintf(
-			"set -- campaign %s --board %s --block \"$SLURM_ARRAY_TASK_ID\"\ncd %s || exit 4\n", quoted(path), b.Name, quoted(here)), 1)
+			"set -- campaign %s --board %s --block \"$SLURM_ARRAY_TASK_ID\"%s\ncd %s || exit 4\n", quoted(path), b.Name, into, quoted(here)), 1)
 		jobs = append(jobs, Job{f.Name + "-" + b.Name + ".sbatch", text})
 		return nil
 	})

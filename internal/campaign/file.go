@@ -34,9 +34,13 @@ type File struct {
 	CoolDown    CoolDown       `yaml:"cool-down"`
 	Exclude     []Match        `yaml:"exclude"`
 
-	path string
-	text []byte
+	path   string
+	text   []byte
+	placed bool // Out is not the file's own
 }
+
+// Into has the runs written into another dataset than the file names.
+func (f *File) Into(out string) { f.Out, f.placed = out, true }
 
 // Board is what --gpu names, under a name of its own.
 type Board struct {
