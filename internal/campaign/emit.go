@@ -51,13 +51,14 @@ func (f *File) SlurmJobs(shape string) (jobs []Job, err error) {
 			lines = append(lines, "#SBATCH "+option)
 		}
 		const first, own, begin = "#SBATCH ", "#SBATCH --job-name=tracer\n", "set -u\n"
-		if !strings.Contains(shape, own) || !strings.Contains(shape, begin) {
+		_, options, _ := strings.Cut(shape, first)
+		if !strings.Contains(first+options, own) || !strings.Contains(options, begin) {
 			return fmt.Errorf("the batch script has no line %q or %q", own, begin)
 		}
 		// Its words at the top are about other arguments.
 		text := fmt.Sprintf("#!/bin/bash\n# The runs of campaign %s on %s: each task of the array carries out one block of %s, from the folder\n"+
 			"# %s, and the same job goes on with what is left. Written by tracer campaign --emit slurm.\n#\n",
-			f.Name, b.Name, oneLine(path), oneLine(here)) + shape[strings.Index(shape, first):]
+			f.Name, b.Name, oneLine(path), oneLine(here)) + first + options
 		text = strings.Replace(text, own, "", 1)
 		into := ""
 		if f.placed {
