@@ -183,7 +183,30 @@ func TestASensorThatCannotTellStagesIsLeftAlone(t *testing.T) {
 	}
 }
 
-// Whatever the requests looked like, energies are numbers.
+// In a run of a few short requests the sensor hardly sees a stage, and next to none of its kind: what its neighbours are off
+// by is more than what it drew.
+func TestEnergiesOfStagesThatTheSensorHardlySawAreNotNegative(t *testing.T) {
+	for seed := range uint64(40) {
+		w := newWorld(t, "H200", *seedFlag+100_000+seed, nil)
+		w.Late, w.Early, w.Haste = 3*ms/10, ms, 0.5e6
+		idle := 1.3 * w.spec.IdleW
+		w.Does(idle, 500, schema.StageIdle, 0)
+		for r := range 4 {
+			w.Does(0.8*w.spec.PowerLimitW, w.Between(10, 25), schema.StagePrefill, 2*r+1)
+			w.Does(0.5*w.spec.PowerLimitW, w.Between(1, 10), schema.StageDecode, 2*r+2)
+			w.Does(idle, w.Between(50, 200), schema.StageIdle, 0)
+		}
+		w.Does(idle, 500, schema.StageIdle, 0)
+		m := w.fit(t, w.sensor())
+		for i, s := range w.segments() {
+			if e := m.Energy(i); !(e.J >= 0 && e.SD > 0) {
+				t.Errorf("seed %d: stage %d of %v is %+v", seed, i, time.Duration(s.ToNS-s.FromNS), e)
+			}
+		}
+	}
+}
+
+// Whatever the requests looked like, energies are numbers, and not negative.
 func TestEnergiesAreNumbersWhateverTheSegments(t *testing.T) {
 	updates := conversations(t, "A10", 2, 10, nil, nil).read(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -199,7 +222,7 @@ func TestEnergiesAreNumbersWhateverTheSegments(t *testing.T) {
 			t.Fatal("not fitted")
 		}
 		for i := range segments {
-			if e := m.Energy(i); math.IsNaN(e.J) || math.IsNaN(e.SD) || e.SD < 0 {
+			if e := m.Energy(i); !(e.J >= 0 && e.SD >= 0) || math.IsInf(e.J, 0) || math.IsInf(e.SD, 0) {
 				t.Fatalf("segment %d of %v: %+v", i, segments, e)
 			}
 		}

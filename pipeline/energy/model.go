@@ -52,6 +52,7 @@ type Model struct {
 	misfit                  float64   // root mean square of what the observations are off by, in standard deviations
 	level                   []float64 // of each cell, W
 	factor                  *banded   // of the levels' precision
+	unheld                  *banded   // the same, if levels may be negative
 	common                  *banded   // of the precision of what all levels share: response, delay, the kinds' means
 	follow                  [][]float64
 }
@@ -111,6 +112,7 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 			break
 		}
 	}
+	m.factor = m.unheld // what levels may be off by: those that were held at 0 are not known to be 0
 	m.shareds()
 	m.misfit = m.misfitOf()
 	return m, true
@@ -284,29 +286,37 @@ func (m *Model) cellAt(t float64) int {
 }
 
 // between is what each cell's level adds to the integral of power over a stretch of time: the weights of the cells from
-// the first that counts. Before the first cell the board is taken to have done the same, and after the last.
+// the first that counts, none of them negative. Before the first cell the board is taken to have done the same, and after
+// the last.
 func (m *Model) between(from, to float64) (first int, weights []float64) {
 	first = m.cellAt(from - reach)
 	weights = append(weights, to-from)
 	for i := first + 1; i < len(m.cells) && m.cells[i].from-m.late < to; i++ {
-		begin := m.begins(i)
+		begin, _ := m.begin(i)
 		w := m.response.integral(to-begin) - m.response.integral(from-begin)
-		weights[len(weights)-1] -= w
+		weights[len(weights)-1] = max(0, weights[len(weights)-1]-w) // but for rounding it never is
 		weights = append(weights, w)
 	}
 	return first, weights
 }
 
-// begins is when the board begins with the work of cell i.
-func (m *Model) begins(i int) float64 {
-	switch m.edge(i) {
+// begin is when the board begins with the work of cell i, and which of its unknowns moves that. Work does not begin after
+// what follows it: where a stage is over for its client before its request should have reached the board, the board is
+// taken to have passed it over.
+func (m *Model) begin(i int) (at float64, edge int) {
+	at, edge = m.cells[i].from, m.edge(i)
+	switch edge {
 	case delay:
-		return m.cells[i].from + m.delay
+		at += m.delay
+		if i+1 < len(m.cells) {
+			if next, by := m.begin(i + 1); next < at {
+				return next, by
+			}
+		}
 	case late:
-		return m.cells[i].from - m.late
-	default:
-		return m.cells[i].from
+		at -= m.late
 	}
+	return at, edge
 }
 
 // edge is which of the board's unknowns moves the beginning of cell i: a request is on its way before the board works on
