@@ -109,6 +109,38 @@ func TestTheModelFindsWhatItWasNotTold(t *testing.T) {
 	}
 }
 
+// A server may have more to do at the end of an answer than between its tokens: the last one's lateness is no other stage's.
+func TestALastTokenThatIsLaterThanOthersMovesNoOtherStage(t *testing.T) {
+	for _, kind := range []string{"A100-40", "A10"} {
+		var prefills, decodes score
+		for seed := range uint64(8) {
+			w := newWorld(t, kind, *seedFlag+seed, nil)
+			w.Early, w.Late = 3*ms/10, ms/10
+			w.Repetitions(60, w.Between(20, 60), w.Between(40, 500))
+			for i := range w.Stages {
+				if i > 0 && w.Stages[i].Stage == schema.StageIdle {
+					w.Stages[i].FromNS += 2 * ms
+					w.Stages[i-1].ToNS = w.Stages[i].FromNS
+				}
+			}
+			m := w.fit(t, w.sensor())
+			if off := m.last - 2.1e-3; math.Abs(off) > 1.5e-3 {
+				t.Errorf("%s, seed %d: last tokens are %v s late, want 0.0021", kind, seed, m.last)
+			}
+			var first, second []int
+			for _, i := range w.Requests() {
+				first, second = append(first, i), append(second, i+1)
+			}
+			prefills.add(m.Energy(first...), 0, w.truth(t, first...))
+			decodes.add(m.Energy(second...), 0, w.truth(t, second...))
+		}
+		t.Logf("%s: folds of prefills %.3f %% at the median, of decodes %.3f %%, %.0f %% covered", kind, 100*prefills.median(), 100*decodes.median(), 100*decodes.covered())
+		if prefills.median() > 0.0018 || prefills.covered() < 0.75 || decodes.covered() < 0.75 {
+			t.Errorf("%s: median errors %v and %v, covered %v and %v", kind, prefills.median(), decodes.median(), prefills.covered(), decodes.covered())
+		}
+	}
+}
+
 // What goes wrong with sensors and readings makes intervals wider, and errors no larger than they say.
 func TestIntervalsWidenWithWhatIsWrong(t *testing.T) {
 	for _, c := range []struct {

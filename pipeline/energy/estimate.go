@@ -131,7 +131,7 @@ func (m *Model) LagS() float64 { return m.response.lag() }
 // DelayS is the time from a request's start to the board's.
 func (m *Model) DelayS() float64 { return m.delay }
 
-// LateS is the time from a stage's end to the token that tells of it.
+// LateS is the time from a stage's end to the token that tells of it, where another stage follows.
 func (m *Model) LateS() float64 { return m.late }
 
 // WindowS is the sensor's averaging window, as fitted.

@@ -45,6 +45,7 @@ type Model struct {
 	response                response
 	delay                   float64   // s, from a request's start to the board's
 	late                    float64   // s, from the end of a stage to the token that tells of it
+	last                    float64   // s, the same of the last token: its server may have more to do then
 	window                  float64   // s, of the sensor
 	toldWindow, windowDoubt float64   // s, and of its logarithm
 	startSD                 float64   // s, by which the beginnings of all stages may be off together
@@ -207,7 +208,7 @@ func kindsOf(segments []Segment) (kinds []kind) {
 
 // suppose is what is taken for true before the first look.
 func (m *Model) suppose() {
-	m.response, m.delay, m.late = supposed(), supposedDelay, supposedLate
+	m.response, m.delay, m.late, m.last = supposed(), supposedDelay, supposedLate, supposedLate
 	middle := m.noise.middle
 	for k := range m.kinds {
 		m.kinds[k].mean, m.kinds[k].sd = middle, m.noise.jump
@@ -291,7 +292,7 @@ func (m *Model) cellAt(t float64) int {
 func (m *Model) between(from, to float64) (first int, weights []float64) {
 	first = m.cellAt(from - reach)
 	weights = append(weights, to-from)
-	for i := first + 1; i < len(m.cells) && m.cells[i].from-m.late < to; i++ {
+	for i := first + 1; i < len(m.cells) && m.cells[i].from-max(m.late, m.last) < to; i++ {
 		begin, _ := m.begin(i)
 		w := m.response.integral(to-begin) - m.response.integral(from-begin)
 		weights[len(weights)-1] = max(0, weights[len(weights)-1]-w) // but for rounding it never is
@@ -308,19 +309,21 @@ func (m *Model) begin(i int) (at float64, edge int) {
 	switch edge {
 	case delay:
 		at += m.delay
-		if i+1 < len(m.cells) {
-			if next, by := m.begin(i + 1); next < at {
-				return next, by
-			}
-		}
 	case late:
 		at -= m.late
+	case last:
+		at -= m.last
+	}
+	if i+1 < len(m.cells) && m.cells[i+1].from-max(m.late, m.last) < at {
+		if next, by := m.begin(i + 1); next < at {
+			return next, by
+		}
 	}
 	return at, edge
 }
 
 // edge is which of the board's unknowns moves the beginning of cell i: a request is on its way before the board works on
-// it, and a token arrives after the stage that it ends.
+// it, and a token arrives after the stage that it ends, the last one with a lateness of its own.
 func (m *Model) edge(i int) int {
 	before, after := m.cells[i-1].segment, m.cells[i].segment
 	switch {
@@ -328,6 +331,8 @@ func (m *Model) edge(i int) int {
 		return own
 	case m.segments[before].Idle:
 		return delay
+	case m.segments[after].Idle:
+		return last
 	default:
 		return late
 	}

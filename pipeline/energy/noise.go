@@ -109,7 +109,7 @@ func (m *Model) weigh() {
 func (m *Model) byBeginnings(from, to float64) map[int]float64 {
 	var d map[int]float64
 	first := m.cellAt(from - reach)
-	for i := first + 1; i < len(m.cells) && m.cells[i].from-m.late < to; i++ {
+	for i := first + 1; i < len(m.cells) && m.cells[i].from-max(m.late, m.last) < to; i++ {
 		begin, edge := m.begin(i)
 		if edge == own {
 			continue

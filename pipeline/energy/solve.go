@@ -96,6 +96,7 @@ func (m *Model) adjust() (largest float64) {
 	m.response.settle()
 	m.delay *= math.Exp(step[delay])
 	m.late *= math.Exp(step[late])
+	m.last *= math.Exp(step[last])
 	m.window *= math.Exp(step[window])
 	for i := range m.seen {
 		m.seen[i].from = m.seen[i].to - m.window
@@ -149,6 +150,7 @@ func (m *Model) shareds() (step []float64) {
 const (
 	delay = free + iota
 	late
+	last
 	window
 	own
 )
@@ -169,6 +171,8 @@ func (m *Model) prior(a *banded, b []float64) {
 			off, sd = math.Log(supposedDelay/m.delay), delayDoubt
 		case late:
 			off, sd = math.Log(supposedLate/m.late), delayDoubt
+		case last:
+			off, sd = math.Log(supposedLate/m.last), delayDoubt
 		case window:
 			off, sd = math.Log(m.toldWindow/m.window), m.windowDoubt
 		default:
@@ -226,6 +230,8 @@ func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 			v[delay] -= m.delay * shift
 		case late:
 			v[late] += m.late * shift
+		case last:
+			v[last] += m.last * shift
 		}
 	}
 	return v
