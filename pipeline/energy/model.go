@@ -12,7 +12,8 @@ import (
 type Segment struct {
 	FromNS, ToNS int64
 	Idle         bool
-	Kind         int // of work: segments of one kind are expected to draw about the same power
+	Kind         int  // of work: segments of one kind are expected to draw about the same power
+	Told         bool // it begins so long before the token that ends it as the server told: as late as that token
 }
 
 // cell is a stretch of constant work within a segment. The power that the board draws follows its cells late.
@@ -329,7 +330,7 @@ func (m *Model) edge(i int) int {
 	switch {
 	case before == after:
 		return own
-	case m.segments[before].Idle:
+	case m.segments[before].Idle && !m.segments[after].Told:
 		return delay
 	case m.segments[after].Idle:
 		return last
