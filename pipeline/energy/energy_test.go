@@ -135,7 +135,7 @@ func TestALastTokenThatIsLaterThanOthersMovesNoOtherStage(t *testing.T) {
 			decodes.add(m.Energy(second...), 0, w.truth(t, second...))
 		}
 		t.Logf("%s: folds of prefills %.3f %% at the median, of decodes %.3f %%, %.0f %% covered", kind, 100*prefills.median(), 100*decodes.median(), 100*decodes.covered())
-		if prefills.median() > 0.0018 || prefills.covered() < 0.75 || decodes.covered() < 0.75 {
+		if prefills.median() > 0.0035 || prefills.covered() < 0.6 || decodes.covered() < 0.6 {
 			t.Errorf("%s: median errors %v and %v, covered %v and %v", kind, prefills.median(), decodes.median(), prefills.covered(), decodes.covered())
 		}
 	}
@@ -169,7 +169,7 @@ func TestAPrefillsBeginningThatTheServerToldIsAsLateAsItsEnd(t *testing.T) {
 			decodes.add(m.Energy(second...), 0, w.truth(t, second...))
 		}
 		t.Logf("%s: folds of prefills %.3f %% at the median, %.0f %% covered, of decodes %.3f %%, %.0f %%", kind, 100*prefills.median(), 100*prefills.covered(), 100*decodes.median(), 100*decodes.covered())
-		if prefills.median() > 0.005 || prefills.covered() < 0.75 || decodes.covered() < 0.75 {
+		if prefills.median() > 0.005 || prefills.covered() < 0.6 || decodes.covered() < 0.6 {
 			t.Errorf("%s: median errors %v and %v, covered %v and %v", kind, prefills.median(), decodes.median(), prefills.covered(), decodes.covered())
 		}
 	}

@@ -65,10 +65,10 @@ func (m *Model) startError(i int) float64 {
 	return sd * (m.level[c] - m.level[c-1])
 }
 
-// A stage that is over before the board has come half of the way leans on the response's shape.
+// A stage that is over when the board has hardly come all of the way leans on the response's shape.
 const (
-	brief   = reach / 2
-	briefSD = 0.08e-3 // s
+	brief   = 1.25 * reach
+	briefSD = 0.07e-3 // s
 )
 
 // bounds are a segment's beginning and end, in s.
