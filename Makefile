@@ -50,14 +50,16 @@ store: .venv/ready
 		go test -count=1 -v -run 'Store|Push' ./cmd/tracer -args -store.writers $(WRITERS)
 
 # The race detector looks at packages whose code runs on several goroutines; in the others it costs five times the time and
-# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (the property test of verify) or is
-# asserted on programs of their own (faults of servers, hosts and datasets).
+# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (verify's property test and its tables
+# of damage), what programs of their own are asked (commands, campaigns, faults of servers, hosts and datasets), or what needs
+# servers that `make test` fetches (stores, ssh).
 CONCURRENT := ./analysis/verify ./cmd/... ./internal/clock ./internal/llamacpp ./nebula/... ./pipeline \
 	./pipeline/journal ./pipeline/ring ./pipeline/store ./sampler/...
+ASKED_ONCE := ^TestFaults$$/^(Server|Host|Dataset)$$|^TestCommandLine|^TestACampaign|^TestRemote|Store|^TestThePipelinesLabelsAreSound$$|^TestEvery(Trouble|Damage)
 
 ## test-race: the Go tests of concurrent packages under the race detector
 test-race: fakenvml
-	go test -race -p 1 -skip '^TestFaults$$/^(Server|Host|Dataset)$$|^TestThePipelinesLabelsAreSound$$|^TestRemote' $(CONCURRENT)
+	go test -race -p 1 -skip '$(ASKED_ONCE)' $(CONCURRENT)
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml

@@ -79,7 +79,8 @@ func (s *Sampler) Run(ctx context.Context) (Stats, error) {
 		return Stats{}, errors.New("a sampler runs once")
 	}
 	s.begin()
-	defer s.standIn()()
+	restore := s.standIn()
+	defer restore()
 	for {
 		r := s.start(ctx)
 		if hung := s.watch(r); !hung {

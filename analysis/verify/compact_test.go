@@ -90,7 +90,7 @@ func TestAFolderThatWasOpenedBeforeTheExchangeIsReadWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer opened.Close() //nolint:errcheck // read only
+	defer opened.Close()
 	var names []string
 	err = compact.Dataset(t.Context(), dir, "test", func(f compact.Folder) {
 		if filepath.Join(dir, f.Path) == folder {

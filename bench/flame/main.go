@@ -147,6 +147,6 @@ func shorten(name string) string {
 func hue(name string) int {
 	pkg, _, _ := strings.Cut(name, ".")
 	h := fnv.New32a()
-	h.Write([]byte(pkg)) //nolint:errcheck // a hash takes everything
+	h.Write([]byte(pkg))
 	return int(h.Sum32() % 360)
 }

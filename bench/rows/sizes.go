@@ -89,7 +89,7 @@ func weigh(dataset string) (w weighed, err error) {
 	if err != nil {
 		return w, err
 	}
-	err = filepath.WalkDir(filepath.Join(dataset, "samples"), func(path string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(dataset, "samples"), func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".parquet") {
 			return err
 		}

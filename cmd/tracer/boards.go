@@ -55,6 +55,9 @@ func openBoards(spec string, patience time.Duration) (*boards, error) {
 	if err := checkDriverTimeout(patience); err != nil {
 		return nil, err
 	}
+	if strings.Contains(spec, ":/") {
+		return nil, usage("--gpu %s: that is no board; those of another host are ssh://user@host/0,1", remote.Shown(spec))
+	}
 	if !strings.Contains(spec, simPrefix) {
 		return openReal(spec, patience)
 	}

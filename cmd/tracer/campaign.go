@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/llm-tracer/tracer/internal/campaign"
+	"github.com/llm-tracer/tracer/pipeline/bucket"
 )
 
 type campaignCommand struct {
@@ -48,7 +48,7 @@ func (c *campaignCommand) Run(t *terminal, l *layers) error {
 		return usage("%w", err)
 	}
 	if c.Out != "" {
-		file.Out = c.Out
+		file.Into(c.Out)
 	}
 	if err := checkFlags(file, l); err != nil {
 		return err
@@ -57,14 +57,19 @@ func (c *campaignCommand) Run(t *terminal, l *layers) error {
 	if err != nil {
 		return err
 	}
-	measured, err := measuredOf(context.Background(), file)
-	if err != nil {
+	if c.Emit != "" && bucket.IsRemote(file.Out) { // the jobs reach the store, this host may not
+		return c.emit(t, file)
+	}
+	ctx, stop := interruptible()
+	measured, err := t.measuredOf(ctx, file)
+	err = stopped(ctx, err)
+	if stop(); err != nil {
 		return err
 	}
 	if err := measured.fits(blocks, l); err != nil {
 		return err
 	}
-	r := &campaigning{terminal: t, layers: l, file: file, path: c.File, blocks: blocks, measured: measured}
+	r := &campaigning{terminal: t, layers: l, file: file, path: c.File, blocks: blocks, measured: measured, over: map[string]float64{}}
 	switch {
 	case c.Emit != "":
 		return c.emit(t, file)

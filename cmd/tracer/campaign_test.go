@@ -13,6 +13,7 @@ import (
 
 	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/internal/llamacpp"
+	"github.com/llm-tracer/tracer/internal/versitygw"
 	"github.com/llm-tracer/tracer/sampler/sim"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -101,6 +102,27 @@ func TestACampaignGoesOnAfterKillsAndSignals(t *testing.T) {
 	ends(t, exitOK, []string{"verify", "--strict", dir}, `0 errors, 0 warnings`)
 	write(t, file, []byte(strings.ReplaceAll(strings.Replace(twoBoards, "prompts: 8", "prompts: 9", 1), "%s", dir)))
 	ends(t, exitConflict, []string{"campaign", file}, `was measured with --prompts "8", and the file asks for "9"; give the campaign another name`)
+}
+
+// A campaign into a store asks the store what is done.
+func TestACampaignIntoAStoreKnowsWhatIsDone(t *testing.T) {
+	t.Parallel()
+	u, file, url := userOf(t, versitygw.Start(t).Endpoint), filepath.Join(t.TempDir(), "campaign.yaml"), bucketURL+"campaign"
+	small := strings.NewReplacer("%s", url, "prompts: 8", "prompts: 1", "[100]", "[10]").Replace(twoBoards)
+	write(t, file, []byte(small+"logs: "+t.TempDir()+"\n"))
+	for _, board := range []string{"sim-H200", "sim-H100-SXM"} {
+		if plan := u.does(exitOK, "campaign", file, "--dry-run", "--board", board); !strings.Contains(plan, "1 runs into "+url+", 1 left") {
+			t.Error(plan)
+		}
+		u.does(exitOK, "campaign", file, "--board", board)
+	}
+	if said := u.does(exitOK, "campaign", file); !strings.Contains(said, "2 runs into "+url+", 0 left") || !strings.Contains(said, "campaign two is complete") {
+		t.Error(said)
+	}
+	write(t, file, []byte(strings.Replace(small, "prompts: 1", "prompts: 2", 1)))
+	if said := u.does(exitConflict, "campaign", file); !strings.Contains(said, `was measured with --prompts "1"`) {
+		t.Error(said)
+	}
 }
 
 // A campaign starts each model's server, waits until it is ready, cools the board down between runs, and ends the server,

@@ -16,6 +16,9 @@ func (c *campaignCommand) emit(t *terminal, file *campaign.File) error {
 	if c.Board != "" || c.Block != -1 {
 		return usage("--emit writes the jobs of all boards; leave --board and --block out")
 	}
+	if c.Emit == "k8s" && c.Out != "" {
+		return usage("--out with --emit k8s: the pods write into /datasets, their volume; leave it out, or edit the jobs")
+	}
 	jobsOf, hint := func() ([]campaign.Job, error) { return file.SlurmJobs(deploy.Slurm) }, "sbatch"
 	if c.Emit == "k8s" {
 		jobsOf, hint = func() ([]campaign.Job, error) { return file.KubernetesJobs(deploy.Kubernetes) }, "kubectl apply -f"

@@ -35,6 +35,7 @@ type campaigning struct {
 	blocks   []campaign.Block
 	measured *measured
 
+	over   map[string]float64 // seconds of the runs whose collect has ended well, whatever the dataset tells of them
 	failed []failure
 	table  *campaignTable
 	server *served
@@ -105,13 +106,17 @@ func (r *campaigning) block(ctx context.Context, b *campaign.Block) error {
 			r.table.end(c, "stopped")
 			return cause
 		}
-		if refreshed, stateErr := measuredOf(ctx, r.file); stateErr == nil {
+		if refreshed, stateErr := r.measuredOf(ctx, r.file); stateErr == nil {
 			r.measured = refreshed
 		} else {
 			err = errors.Join(err, stateErr)
 		}
-		if state := r.measured.at(r.file.RunID(c)); state.complete || err == nil {
-			state.complete, state.Seconds = true, time.Since(began).Seconds()
+		if err == nil {
+			r.over[r.file.RunID(c)] = time.Since(began).Seconds()
+		}
+		for run, seconds := range r.over {
+			state := r.measured.at(run)
+			state.complete, state.Seconds = true, cmp.Or(state.Seconds, seconds)
 		}
 		what := ""
 		if err != nil {

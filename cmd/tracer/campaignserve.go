@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +43,10 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 			return fmt.Errorf("serve: something answers at %s before %s is started; stop it, or leave serve out", probe, b.Model.Name)
 		}
 	}
+	env, err := serveEnv(b)
+	if err != nil {
+		return fmt.Errorf("serve: %s: %w", b.Model.Name, err)
+	}
 	path := filepath.Join(logs(r.file), "serve-"+b.Board.Name+"-"+b.Model.Name+".log")
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) // a server's log may hold its secrets
 	if err != nil {
@@ -48,7 +54,7 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 	}
 	defer log.Close()                                                           //nolint:errcheck // the server has it
 	cmd := exec.Command(b.Model.Serve.Command[0], b.Model.Serve.Command[1:]...) //nolint:gosec // the user's own
-	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, serveEnv(b)
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, env
 	p, err := startProcess(cmd)
 	if err != nil {
 		return fmt.Errorf("serve: starting %s: %w", b.Model.Name, err)
@@ -62,15 +68,22 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 }
 
 // serveEnv is the environment with the board that the server is to use, and the file's own variables.
-func serveEnv(b *campaign.Block) []string {
-	env := os.Environ()
+func serveEnv(b *campaign.Block) (env []string, err error) {
+	env = os.Environ()
 	if gpu := b.Board.GPU; gpu != "auto" && !strings.Contains(gpu, simPrefix) {
 		env = append(env, "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES="+gpu)
 	}
-	for name, value := range b.Model.Serve.Env {
-		env = append(env, name+"="+os.Expand(value, os.Getenv))
+	for _, name := range slices.Sorted(maps.Keys(b.Model.Serve.Env)) {
+		value := os.Expand(b.Model.Serve.Env[name], func(from string) string {
+			v, set := os.LookupEnv(from)
+			if !set && err == nil {
+				err = fmt.Errorf("env: %s is to be ${%s}, which is not set; export it, be it empty", name, from)
+			}
+			return v
+		})
+		env = append(env, name+"="+value)
 	}
-	return env
+	return env, err
 }
 
 func (r *campaigning) stopServing() {

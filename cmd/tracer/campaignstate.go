@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/internal/campaign"
+	"github.com/llm-tracer/tracer/pipeline/bucket"
 	"github.com/llm-tracer/tracer/pipeline/store"
 	"github.com/llm-tracer/tracer/schema"
 )
@@ -17,6 +19,7 @@ type measured struct {
 	file    *campaign.File
 	cells   map[string]*cellState        // by run
 	options map[string]map[string]string // of its first run
+	asked   map[string]int               // prompts of a cell, each repetition counted; 0 where the sensor decides
 }
 
 // cellState is what there is of one cell.
@@ -28,10 +31,26 @@ type cellState struct {
 	complete bool
 }
 
-// measuredOf reads a campaign's runs in its dataset.
-func measuredOf(ctx context.Context, file *campaign.File) (*measured, error) {
-	m := &measured{file: file, cells: map[string]*cellState{}, options: map[string]map[string]string{}}
-	catalog, err := store.ReadCatalog(file.Out)
+// measuredOf reads a campaign's runs in its dataset. Of one in a store, the small tables are enough.
+func (t *terminal) measuredOf(ctx context.Context, file *campaign.File) (m *measured, err error) {
+	look := bucket.Look{Tables: []string{schema.Runs.Name, schema.Requests.Name}, Tell: func(int, int64) {}}
+	err = t.inFolder(ctx, file.Out, look, func(dir string) (err error) {
+		m, err = measuredIn(ctx, file, dir)
+		return err
+	})
+	if bucket.IsRemote(file.Out) && errors.Is(err, store.ErrNoDataset) { // nothing is there yet
+		return newMeasured(file), nil
+	}
+	return m, err
+}
+
+func newMeasured(file *campaign.File) *measured {
+	return &measured{file: file, cells: map[string]*cellState{}, options: map[string]map[string]string{}, asked: map[string]int{}}
+}
+
+func measuredIn(ctx context.Context, file *campaign.File, dir string) (*measured, error) {
+	m := newMeasured(file)
+	catalog, err := store.ReadCatalog(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -43,22 +62,33 @@ func measuredOf(ctx context.Context, file *campaign.File) (*measured, error) {
 		if run.Continues != "" {
 			root = run.Continues
 		} else if run.Job != nil {
-			m.options[root] = run.Job.Options
+			m.options[root], m.asked[root] = run.Job.Options, asked(run.Job)
 		}
 		m.at(root).complete = m.at(root).complete || run.Status == schema.StatusComplete
 	}
 	if len(m.cells) == 0 {
 		return m, nil
 	}
-	found, err := counted(ctx, file)
+	found, err := counted(ctx, file, dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range found {
 		s := m.at(c.Root)
 		s.Sent, s.Answered, s.Seconds = c.Sent, c.Answered, c.Seconds
+		// A run may have been stopped when its last answer was there.
+		s.complete = s.complete || m.asked[c.Root] > 0 && s.Answered >= m.asked[c.Root]
 	}
 	return m, nil
+}
+
+// asked is how many prompts a run is to send, each repetition counted; 0 where that depends on what the sensor sees.
+func asked(job *store.Job) int {
+	repeat, err := strconv.Atoi(job.Options["repeat"])
+	if err != nil || job.Options["min-stage-updates"] != "0" {
+		return 0
+	}
+	return len(job.Prompts) * repeat
 }
 
 func (m *measured) at(run string) *cellState {
@@ -69,8 +99,8 @@ func (m *measured) at(run string) *cellState {
 }
 
 // counted asks the dataset how many prompts of each cell were sent and answered, and how long its runs took.
-func counted(ctx context.Context, file *campaign.File) (cells []cellState, err error) {
-	d, err := query.Open(ctx, file.Out)
+func counted(ctx context.Context, file *campaign.File, dir string) (cells []cellState, err error) {
+	d, err := query.Open(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

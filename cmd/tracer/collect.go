@@ -91,15 +91,8 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if err := c.dial(); err != nil {
 		return err
 	}
-	if c.GoOn {
-		if err := c.beginOrResume(); err != nil {
-			return err
-		}
-	}
-	if c.Resume != "" {
-		if left, err := c.takeUp(t, k); err != nil || !left {
-			return errors.Join(err, c.putBack(t))
-		}
+	if done, err := c.goOn(t, k); done || err != nil {
+		return err
 	}
 	c.options = optionsOf(k)
 	budget, err := parseBudget(c.Budget)
@@ -148,6 +141,23 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 		return err
 	}
 	return c.finish(t, trace, manifest, err, c.report)
+}
+
+// goOn takes up the run that is to be gone on with, if any; done is told where nothing of it is left.
+func (c *collect) goOn(t *terminal, k *kong.Context) (done bool, err error) {
+	if c.GoOn {
+		if err := c.beginOrResume(); err != nil {
+			return false, err
+		}
+	}
+	if c.Resume == "" {
+		return false, nil
+	}
+	left, err := c.takeUp(t, k)
+	if err != nil || !left {
+		return true, errors.Join(err, c.putBack(t))
+	}
+	return false, nil
 }
 
 // dial opens the store that the run goes to, and brings back what going on with one needs.
@@ -260,9 +270,9 @@ func (c *target) checkSimulation() error {
 	case c.Endpoint == "":
 		return usage("--endpoint is empty; name a server, or sim")
 	case c.simulated() && c.Endpoint != "sim":
-		return usage("--gpu %s with --endpoint %s: a simulated board sees only the simulated server's load; add --endpoint sim, or name real boards", c.GPU, c.Endpoint)
+		return usage("--gpu %s with --endpoint %s: a simulated board sees only the simulated server's load; add --endpoint sim, or name real boards", remote.ShownList(c.GPU), c.Endpoint)
 	case !c.simulated() && c.Endpoint == "sim":
-		return usage("--endpoint sim with --gpu %s: the simulated server loads only simulated boards; add --gpu sim:A10, or name a real server", c.GPU)
+		return usage("--endpoint sim with --gpu %s: the simulated server loads only simulated boards; add --gpu sim:A10, or name a real server", remote.ShownList(c.GPU))
 	}
 	return nil
 }

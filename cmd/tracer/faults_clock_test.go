@@ -95,6 +95,7 @@ func aStoppedProcess(t *testing.T) {
 		"--warmup", "0", "--idle", "500ms", "--pause", "0s", "--driver-timeout", "1s")
 	cmd, printed := b.started(sampling, args...)
 	waitForTruth(t, b.truth, 1)
+	clock.SleepUntil(clock.Now() + 5e8) // amid the next answer
 	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

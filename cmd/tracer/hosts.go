@@ -62,7 +62,7 @@ func (c *target) openBoards(t *terminal) (*boards, error) {
 	}
 	if err := b.distinct(); err != nil {
 		b.closeAll()
-		return nil, usage("--gpu %s: %w", c.GPU, err)
+		return nil, usage("--gpu %s: %w", remote.ShownList(c.GPU), err)
 	}
 	return b, nil
 }
@@ -101,7 +101,7 @@ func (b *boards) closeAll() {
 // onlyHere refuses boards in other hosts for a command that reads those of this one.
 func onlyHere(command, spec string) error {
 	if _, hosts := remote.Split(spec); len(hosts) > 0 {
-		return usage("--gpu %s: tracer %s looks at the boards of the host it runs on; run it there", hosts[0], command)
+		return usage("--gpu %s: tracer %s looks at the boards of the host it runs on; run it there", remote.Shown(hosts[0]), command)
 	}
 	return nil
 }

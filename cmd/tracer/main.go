@@ -152,9 +152,9 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.Is(err, store.ErrNoDataset):
 		return exitUsage
-	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy), errors.Is(err, bucket.ErrConflict), errors.Is(err, bucket.ErrOtherSpool):
+	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy), errors.Is(err, bucket.ErrConflict), errors.Is(err, bucket.ErrOtherSpool), errors.Is(err, bucket.ErrNoSpool):
 		return exitConflict
-	case errors.As(err, new(*bucket.Fault)):
+	case errors.As(err, new(*bucket.RequestError)):
 		return exitEnvironment
 	default:
 		return exitFailure

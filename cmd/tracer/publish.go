@@ -39,6 +39,9 @@ func (p *publishCommand) Run(t *terminal) error {
 	if p.List && (p.Warehouse != "" || p.Namespace != "tracer") {
 		return usage("--warehouse and --namespace are about --iceberg, not --list")
 	}
+	if err := local(p.Dir, p.Dir, "publish the folder that was pushed, or a copy: paths in its list are the store's keys"); err != nil {
+		return err
+	}
 	if is, err := os.Stat(p.Dir); err != nil {
 		return usage("%w; give a dataset's folder", err)
 	} else if !is.IsDir() {

@@ -85,10 +85,16 @@ func TestEveryReaderFindsInAStoreWhatALocalCopyHolds(t *testing.T) {
 	u, dir, url := userOf(t, server.Endpoint), sampleDataset(t), bucketURL+"sample"
 	u.does(exitOK, "push", dir, url)
 	for _, args := range [][]string{
-		{"summary", "DIR"}, {"summary", "DIR", "--json"}, {"summary", "DIR", "--run", "sample-a10"}, {"summary", "DIR", "--csv", "energies"},
+		{"summary", "DIR"},
+		{"summary", "DIR", "--json"},
+		{"summary", "DIR", "--run", "sample-a10"},
+		{"summary", "DIR", "--csv", "energies"},
 		{"query", "DIR", "SELECT stage, count(*), avg(power_instant_w) FROM samples GROUP BY ALL ORDER BY ALL", "--csv"},
-		{"query", "DIR", "SELECT * FROM requests ORDER BY request_id", "--json"}, {"query", "DIR", "SELECT * FROM prompts ORDER BY prompt_id", "--json"},
-		{"compare", "DIR", "--a", "run=sample-a10", "--b", "run=sample-h100-sxm"}, {"fit", "DIR"}, {"card", "DIR", "--print"},
+		{"query", "DIR", "SELECT * FROM requests ORDER BY request_id", "--json"},
+		{"query", "DIR", "SELECT * FROM prompts ORDER BY prompt_id", "--json"},
+		{"compare", "DIR", "--a", "run=sample-a10", "--b", "run=sample-h100-sxm"},
+		{"fit", "DIR"},
+		{"card", "DIR", "--print"},
 	} {
 		local, remote := slices.Clone(args), slices.Clone(args)
 		local[1], remote[1] = dir, url

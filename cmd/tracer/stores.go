@@ -53,8 +53,10 @@ func (t *terminal) inFolder(ctx context.Context, dir string, look bucket.Look, f
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	look.Tell = func(objects int, bytes int64) {
-		fmt.Fprintf(t.err, "reading %s: %d objects, %.1f MB, that are not in %s\n", at, objects, float64(bytes)/1e6, cache)
+	if look.Tell == nil {
+		look.Tell = func(objects int, bytes int64) {
+			fmt.Fprintf(t.err, "reading %s: %d objects, %.1f MB, that are not in %s\n", at, objects, float64(bytes)/1e6, cache)
+		}
 	}
 	view, err := b.View(ctx, cache, look)
 	if err != nil {
@@ -120,12 +122,13 @@ func (s *spooled) reach(ctx context.Context) (err error) {
 	if s.spool == nil {
 		return nil
 	}
-	if err := s.spool.Make(); err != nil && !errors.Is(err, bucket.ErrOtherSpool) {
-		return environment(err)
-	} else if err != nil {
+	if s.bucket, err = bucket.Open(ctx, s.spool.At); err != nil { // before anything is left behind
 		return err
 	}
-	s.bucket, err = bucket.Open(ctx, s.spool.At)
+	err = s.spool.Make()
+	if err != nil && !errors.Is(err, bucket.ErrOtherSpool) && !errors.Is(err, bucket.ErrNoSpool) {
+		err = environment(err)
+	}
 	return err
 }
 
@@ -138,7 +141,7 @@ func (s *spooled) begin(t *terminal, runID string) error {
 	ctx, stop := interruptible()
 	defer stop()
 	err := s.bucket.Ready(ctx, store.RunName(runID, hostname()))
-	if _, ok := errors.AsType[*bucket.Fault](err); ok {
+	if _, ok := errors.AsType[*bucket.RequestError](err); ok {
 		err = fmt.Errorf("--out: %w\nNothing was begun; --out DIR writes into a folder, which tracer push can bring there later", err)
 	}
 	return stopped(ctx, err)

@@ -141,6 +141,25 @@ func TestMistakesAreNamedWithTheirLine(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoCampaignIsNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                             "c.yaml:1: name: give the campaign a name",
+		"# name: x\n":                  "c.yaml:1: name: give the campaign a name",
+		whole + "---\nname: other\n":   "c.yaml:1: there are 2 documents",
+		"name: x\nsizes: ten\n":        "c.yaml:2: ",
+		"name: x\nseed: [1]\n":         "c.yaml:2: ",
+		"cool-down: {at-most: 3}\n":    "c.yaml:1: that does not fit here: give a time such as 30s or 3m",
+		"cool-down: {at-most: long}\n": "c.yaml:1: ",
+	} {
+		if _, err := Parse("c.yaml", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "Go struct") {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	if _, err := Parse("c.yaml", []byte("---\n"+whole+"---\n")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMistakesTellNoSecrets(t *testing.T) {
 	for _, broken := range []string{
 		"      env: {HF_TOKEN: [hunter2]}\n", "      env: {HF_TOKEN: hunter2\n", "      env: hunter2\n", "      enw: {HF_TOKEN: hunter2}\n", "      env: {A: \"hunter2}\n",
@@ -165,6 +184,9 @@ func TestJobsOfSlurmAreTheScriptWithTheBoardsOwnOptions(t *testing.T) {
 		if !strings.Contains(text, line) {
 			t.Errorf("%q is not in\n%s", line, text)
 		}
+	}
+	if strings.Contains(text, "are tracer's own arguments") || !strings.HasPrefix(text, "#!/bin/bash\n# The runs of campaign whole on a100: ") {
+		t.Errorf("it begins with words about another script:\n%s", text)
 	}
 	if jobs[2].Name != "whole-a100.sbatch" || strings.Index(text, "--constraint=a100\n") > strings.Index(text, "\nset -u\n") {
 		t.Errorf("%s\n%s", jobs[2].Name, text)

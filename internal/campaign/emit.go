@@ -50,19 +50,31 @@ func (f *File) SlurmJobs(shape string) (jobs []Job, err error) {
 		for _, option := range b.Slurm {
 			lines = append(lines, "#SBATCH "+option)
 		}
-		const own, begin = "#SBATCH --job-name=tracer\n", "set -u\n"
-		if !strings.Contains(shape, own) || !strings.Contains(shape, begin) {
+		const first, own, begin = "#SBATCH ", "#SBATCH --job-name=tracer\n", "set -u\n"
+		_, options, _ := strings.Cut(shape, first)
+		if !strings.Contains(first+options, own) || !strings.Contains(options, begin) {
 			return fmt.Errorf("the batch script has no line %q or %q", own, begin)
 		}
-		text := strings.Replace(shape, own, "", 1)
+		// Its words at the top are about other arguments.
+		text := fmt.Sprintf("#!/bin/bash\n# The runs of campaign %s on %s: each task of the array carries out one block of %s, from the folder\n"+
+			"# %s, and the same job goes on with what is left. Written by tracer campaign --emit slurm.\n#\n",
+			f.Name, b.Name, oneLine(path), oneLine(here)) + first + options
+		text = strings.Replace(text, own, "", 1)
+		into := ""
+		if f.placed {
+			into = " --out " + quoted(f.Out)
+		}
 		// sbatch reads options up to the first command, and the last of two counts.
 		text = strings.Replace(text, begin, strings.Join(lines, "\n")+"\n\n"+begin+fmt.Sprintf(
-			"set -- campaign %s --board %s --block \"$SLURM_ARRAY_TASK_ID\"\ncd %s\n", quoted(path), b.Name, quoted(here)), 1)
+			"set -- campaign %s --board %s --block \"$SLURM_ARRAY_TASK_ID\"%s\ncd %s || exit 4\n", quoted(path), b.Name, into, quoted(here)), 1)
 		jobs = append(jobs, Job{f.Name + "-" + b.Name + ".sbatch", text})
 		return nil
 	})
 	return jobs, err
 }
+
+// oneLine is a path for a comment.
+func oneLine(path string) string { return strings.ReplaceAll(path, "\n", " ") }
 
 // quoted is a word for the shell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,9 +34,13 @@ type File struct {
 	CoolDown    CoolDown       `yaml:"cool-down"`
 	Exclude     []Match        `yaml:"exclude"`
 
-	path string
-	text []byte
+	path   string
+	text   []byte
+	placed bool // Out is not the file's own
 }
+
+// Into has the runs written into another dataset than the file names.
+func (f *File) Into(out string) { f.Out, f.placed = out, true }
 
 // Board is what --gpu names, under a name of its own.
 type Board struct {
@@ -104,25 +109,68 @@ func Read(path string) (*File, error) {
 
 // Parse reads a campaign; path is for its errors.
 func Parse(path string, text []byte) (f *File, err error) {
-	f = &File{Seed: 1, Repetitions: 1, path: path, text: text}
-	if err := unmarshal(text, f); err != nil {
+	f = &File{Seed: 1, Repetitions: 1}
+	err = unmarshal(text, f)
+	f.path, f.text = path, text // a file of comments alone makes f nothing
+	if err != nil {
 		line, what := 1, "it is no YAML that tracer understands"
 		if e, ok := errors.AsType[yaml.Error](err); ok {
 			what = e.GetMessage()
 			if t := e.GetToken(); t != nil && t.Position != nil {
 				line = t.Position.Line
-				if unknown, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
-					what = fmt.Sprintf("no key is called %q here", unknown.Token.Value)
-				}
+			}
+			if unknown, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
+				what = fmt.Sprintf("no key is called %q here", unknown.Token.Value)
+			}
+			if unfit, ok := errors.AsType[*yaml.TypeError](err); ok {
+				what = "that does not fit here: give " + wanted(unfit.DstType)
 			}
 		}
 		return nil, fmt.Errorf("%s:%d: %s", path, line, what)
+	}
+	if n := documents(text); n > 1 {
+		return nil, fmt.Errorf("%s:1: there are %d documents, divided by ---; a campaign is one", path, n)
 	}
 	f.fill()
 	if err := f.check(); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// documents counts those that hold anything.
+func documents(text []byte) (n int) {
+	tree, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return 0
+	}
+	for _, d := range tree.Docs {
+		if d.Body != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// wanted says what a key takes, in words of YAML's users.
+func wanted(t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return "a time such as 30s or 3m"
+	case t.Kind() == reflect.Slice:
+		return "a list"
+	case t.Kind() == reflect.Map, t.Kind() == reflect.Struct:
+		return "keys with values"
+	case t.Kind() == reflect.String:
+		return "text"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	default:
+		return "a number"
+	}
 }
 
 // unmarshal is goccy's decoder without its panics: some broken files bring it down.

@@ -13,8 +13,9 @@ import (
 
 // The keys that the server asks for, and its one bucket.
 const (
-	Key, Secret = "tracer", "tracer-secret-of-tests"
-	Bucket      = "bucket"
+	Key    = "tracer"
+	Secret = "tracer-secret-of-tests"
+	Bucket = "bucket"
 )
 
 // Server is a running server.

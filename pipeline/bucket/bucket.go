@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	_ "gocloud.dev/blob/azureblob" // azblob://
 	_ "gocloud.dev/blob/gcsblob"   // gs://
 	"gocloud.dev/gcerrors"
+	"gocloud.dev/gcp"
 )
 
 // What is tried again, and how long. The libraries try on their own as well, three times at most.
@@ -45,9 +47,16 @@ type Bucket struct {
 func Open(ctx context.Context, at Location) (*Bucket, error) {
 	var b *blob.Bucket
 	var err error
-	if at.url.Scheme == "s3" {
+	switch {
+	case at.url.Scheme == "s3":
 		b, err = openS3(ctx, at.url)
-	} else {
+	case at.url.Scheme == "gs" && !at.url.Query().Has("anonymous") && os.Getenv("STORAGE_EMULATOR_HOST") == "":
+		// gcsblob itself would warn on stdout, and go on with a key that is none.
+		if _, err = gcp.DefaultCredentials(ctx); err != nil {
+			break
+		}
+		fallthrough
+	default:
 		b, err = blob.OpenBucket(ctx, at.url.String())
 	}
 	if errors.Is(err, ErrLocation) {
@@ -191,9 +200,8 @@ func (b *Bucket) read(ctx context.Context, key string) ([]byte, error) {
 	return into.Bytes(), err
 }
 
-// list gives the keys below a folder and their sizes, in order.
-func (b *Bucket) list(ctx context.Context, folder string) (keys []string, sizes map[string]int64, err error) {
-	sizes = map[string]int64{}
+// list gives the keys below a folder, in order.
+func (b *Bucket) list(ctx context.Context, folder string) (keys []string, err error) {
 	err = b.try(ctx, "listing", folder, 0, func(ctx context.Context) error {
 		keys = nil
 		for it := b.blob.List(&blob.ListOptions{Prefix: b.At.prefix + folder}); ; {
@@ -208,8 +216,8 @@ func (b *Bucket) list(ctx context.Context, folder string) (keys []string, sizes 
 			if strings.HasSuffix(key, "/") { // a folder that some tools make
 				continue
 			}
-			keys, sizes[key] = append(keys, key), o.Size
+			keys = append(keys, key)
 		}
 	})
-	return keys, sizes, err
+	return keys, err
 }

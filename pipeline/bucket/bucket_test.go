@@ -179,7 +179,7 @@ func TestAPutThatCannotBeDoneEndsWithOneErrorAndItsMend(t *testing.T) {
 			b.patience = time.Second
 			o := object{key: name + ".parquet", sum: sumOf(body), size: int64(len(body))}
 			_, err := b.put(context.Background(), o, bytes.NewReader(body))
-			if fault, ok := errors.AsType[*Fault](err); !ok || !strings.Contains(fault.Error(), c.says) {
+			if fault, ok := errors.AsType[*RequestError](err); !ok || !strings.Contains(fault.Error(), c.says) {
 				t.Errorf("%v, want %q", err, c.says)
 			}
 			if asked.Load() > c.most {

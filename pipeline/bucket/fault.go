@@ -15,8 +15,8 @@ import (
 	"gocloud.dev/gcerrors"
 )
 
-// Fault is what a store has against a request, with the mend.
-type Fault struct {
+// RequestError is what a store has against a request, with the mend.
+type RequestError struct {
 	At   Location
 	What string // was being done
 	Key  string
@@ -24,23 +24,23 @@ type Fault struct {
 	err  error
 }
 
-func (f *Fault) Error() string {
+func (f *RequestError) Error() string {
 	what := strings.TrimSpace(f.What + " " + f.Key)
 	return fmt.Sprintf("%s: %s: %s; %s", f.At, what, said(f.err), f.Mend)
 }
 
-func (f *Fault) Unwrap() error { return f.err }
+func (f *RequestError) Unwrap() error { return f.err }
 
 func fault(at Location, what, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &Fault{at, what, key, mend(at, err), err}
+	return &RequestError{at, what, key, mend(at, err), err}
 }
 
 // cause is the store's own error.
 func cause(err error) error {
-	if f, ok := errors.AsType[*Fault](err); ok {
+	if f, ok := errors.AsType[*RequestError](err); ok {
 		return f.err
 	}
 	return err
@@ -86,7 +86,8 @@ func definite(err error) bool {
 // unsigned says that there are no credentials to sign a request with, or no region to sign it for.
 func unsigned(err error) bool {
 	text := err.Error()
-	return errors.Is(err, errNoRegion) || strings.Contains(text, "get credentials") || strings.Contains(text, "could not find default credentials")
+	return errors.Is(err, errNoRegion) || strings.Contains(text, "get credentials") || strings.Contains(text, "could not find default credentials") ||
+		strings.Contains(text, "AccountName is required")
 }
 
 // mend says what the user can do.

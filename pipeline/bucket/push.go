@@ -38,7 +38,7 @@ type Pushed struct {
 
 // Ready says whether a run can be begun that is to be pushed here: the store answers, takes objects, and has no such run.
 func (b *Bucket) Ready(ctx context.Context, name string) error {
-	keys, _, err := b.list(ctx, manifestKey(name)) // unlike a look at the one object, it is told why it fails
+	keys, err := b.list(ctx, manifestKey(name)) // unlike a look at the one object, it is told why it fails
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (b *Bucket) Ready(ctx context.Context, name string) error {
 
 // Runs counts the manifests that the store holds.
 func (b *Bucket) Runs(ctx context.Context) (int, error) {
-	keys, _, err := b.list(ctx, store.Commits+"/")
+	keys, err := b.list(ctx, store.Commits+"/")
 	return len(keys), err
 }
 
@@ -118,7 +118,7 @@ func (b *Bucket) compacted(ctx context.Context, catalog *store.Catalog) (u unit,
 		u.files = append(u.files, f)
 	}
 	slices.SortFunc(u.files, func(x, y store.File) int { return bytes.Compare([]byte(x.Path), []byte(y.Path)) })
-	stands, _, err := b.list(ctx, "")
+	stands, err := b.list(ctx, "")
 	if err != nil {
 		return u, err
 	}

@@ -16,8 +16,11 @@ import (
 	"github.com/llm-tracer/tracer/schema"
 )
 
-// ErrOtherSpool says that a folder keeps runs for another place.
-var ErrOtherSpool = errors.New("the folder is the spool of another store")
+// Why a folder cannot be a spool: it keeps runs for another place, or for nobody else, and a spool is emptied.
+var (
+	ErrOtherSpool = errors.New("the folder is the spool of another store")
+	ErrNoSpool    = errors.New("the folder is a dataset, and a spool is emptied")
+)
 
 // Spool is a local dataset that holds runs until they are in the store, and nothing else of them after that.
 type Spool struct {
@@ -56,6 +59,9 @@ func (s Spool) Make() error {
 	}
 	is, err := os.ReadFile(destination(s.Dir))
 	if errors.Is(err, fs.ErrNotExist) {
+		if own, _ := filepath.Glob(filepath.Join(s.Dir, store.Commits, "*.json")); len(own) > 0 {
+			return fmt.Errorf("%w: %s has runs of its own; name another folder with --spool, or bring them to the store with tracer push", ErrNoSpool, s.Dir)
+		}
 		err = os.WriteFile(destination(s.Dir), []byte(s.At.String()+"\n"), 0o644)
 		is = []byte(s.At.String())
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -48,8 +49,9 @@ type View struct {
 
 // Look is what of a store is viewed.
 type Look struct {
-	Anew bool // every object is read from the store, as it is, and also those that no manifest names
-	Tell func(objects int, bytes int64)
+	Anew   bool     // every object is read from the store, as it is, and also those that no manifest names
+	Tables []string // these alone; all of them where none is named
+	Tell   func(objects int, bytes int64)
 }
 
 // Close removes the view.
@@ -100,7 +102,7 @@ func newView(cache string) (*View, error) {
 
 // catalog reads the store's manifests, into the folder under which commits/ is to stand too.
 func (b *Bucket) catalog(ctx context.Context, under string) (*store.Catalog, map[string][]byte, error) {
-	keys, _, err := b.list(ctx, store.Commits+"/")
+	keys, err := b.list(ctx, store.Commits+"/")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,10 +165,16 @@ func (b *Bucket) wanted(ctx context.Context, catalog *store.Catalog, look Look) 
 		}
 	}
 	files[readme] = store.File{Path: readme}
+	if len(look.Tables) > 0 {
+		maps.DeleteFunc(files, func(key string, _ store.File) bool {
+			table, _, _ := strings.Cut(key, "/")
+			return !slices.Contains(look.Tables, table)
+		})
+	}
 	if !look.Anew {
 		return files, nil
 	}
-	stands, _, err := b.list(ctx, "")
+	stands, err := b.list(ctx, "")
 	for _, key := range stands {
 		if _, named := files[key]; !named && !strings.HasPrefix(key, "_tracer/") && filepath.IsLocal(key) {
 			files[key] = store.File{Path: key}

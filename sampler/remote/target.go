@@ -56,6 +56,19 @@ func Shown(text string) string {
 	return text
 }
 
+// ShownList is a list of boards as it may be told.
+func ShownList(list string) string {
+	here, hosts := Split(list)
+	var all []string
+	if here != "" {
+		all = append(all, here)
+	}
+	for _, h := range hosts {
+		all = append(all, Shown(h))
+	}
+	return strings.Join(all, ",")
+}
+
 // Parse reads ssh://[user@]host[:port][/BOARDS][?gpu=BOARDS&library=PATH&cache=DIR&env=NAME=VALUE].
 func Parse(text string) (t Target, err error) {
 	u, err := url.Parse(text)
@@ -80,6 +93,9 @@ func Parse(text string) (t Target, err error) {
 			return t, fmt.Errorf("%q is no port", t.Port)
 		}
 		t.Name += ":" + t.Port
+	}
+	if u.Fragment != "" {
+		return t, fmt.Errorf("#%s means nothing; boards are named as ssh://user@host/0,1", u.Fragment)
 	}
 	t.Boards = strings.TrimPrefix(u.Path, "/")
 	return t, t.options(u.RawQuery)

@@ -41,6 +41,7 @@ func TestAHostIsReadFromItsAddress(t *testing.T) {
 		"ssh://h/0?gpu=1":           "named twice",
 		"ssh://h?env=1A=B":          "NAME=VALUE",
 		"ssh://h?gpus=0":            "not known",
+		"ssh://h/0#1":               "#1 means nothing",
 		"ssh://h;rm -rf /tmp/x/0":   "no address",
 		"ssh://h$(reboot)/0":        "no ",
 		"ssh://h?library=%zz":       "cannot be read",
@@ -58,6 +59,9 @@ func TestAHostIsReadFromItsAddress(t *testing.T) {
 func TestAPasswordIsNotTold(t *testing.T) {
 	for _, text := range []string{"ssh://me:secret@h/0", "ssh://me:secret@h:bad/0"} {
 		if shown := Shown(text); strings.Contains(shown, "secret") {
+			t.Errorf("%s", shown)
+		}
+		if shown := ShownList("0," + text + ",1"); strings.Contains(shown, "secret") || !strings.HasPrefix(shown, "0,ssh://") {
 			t.Errorf("%s", shown)
 		}
 	}
