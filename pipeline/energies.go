@@ -73,6 +73,12 @@ func (s *stretch) work() work {
 	return w
 }
 
+// told says whether a prefill's beginning was reckoned back from its first token by what the server told of its length.
+func (s *stretch) told() bool {
+	p := s.label.span
+	return s.label.stage == schema.StagePrefill && p != nil && p.PrefillStartNS == schema.Some(s.from) && s.from > p.StartNS
+}
+
 // stages are the positions of a request's stretches.
 type stages struct{ prefill, decode []int }
 
@@ -98,7 +104,7 @@ func (p *Pipeline) estimate() *estimates {
 		if _, ok := kinds[w]; !ok {
 			kinds[w] = len(kinds)
 		}
-		segments[i] = energy.Segment{FromNS: s.from, ToNS: s.to, Idle: w.stage == schema.StageIdle, Kind: kinds[w]}
+		segments[i] = energy.Segment{FromNS: s.from, ToNS: s.to, Idle: w.stage == schema.StageIdle, Kind: kinds[w], Told: s.told()}
 		e.note(i)
 	}
 	fits := pool.New().WithMaxGoroutines(runtime.GOMAXPROCS(0))
@@ -305,7 +311,10 @@ func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
 	for i, s := range e.stretches {
 		a.Stages[s.label.stage] += m.EnergyJ(i)
 	}
-	a.LagS, a.DelayS, a.LateS = schema.Some(m.LagS()), schema.Some(m.DelayS()), schema.Some(m.LateS())
+	a.LagS, a.LateS = schema.Some(m.LagS()), schema.Some(m.LateS())
+	if d, ok := m.DelayS(); ok {
+		a.DelayS = schema.Some(d)
+	}
 	a.SensorS, a.NoiseW = schema.Some(m.WindowS()), schema.Some(m.NoiseW())
 	if c.fromNS == c.toNS {
 		return a

@@ -228,3 +228,25 @@ func TestAnUncertainGainWidensEveryInterval(t *testing.T) {
 		}
 	}
 }
+
+func TestAPrefillsBeginningIsToldWhereTheServerTimedIt(t *testing.T) {
+	prompt := &schema.Prompt{ID: "p"}
+	for name, c := range map[string]struct {
+		prefillStart schema.Opt[int64]
+		told         bool
+	}{
+		"timed":                          {schema.Some[int64](150), true},
+		"timed to have begun as it came": {schema.Some[int64](100), false},
+		"not timed":                      {schema.Opt[int64]{}, false},
+	} {
+		request := schema.Request{Span: schema.Span{
+			RequestID: "r", Prompt: prompt, StartNS: 100, EndNS: 300, PrefillStartNS: c.prefillStart,
+			FirstTokenNS: schema.Some[int64](200), LastTokenNS: schema.Some[int64](300),
+		}}
+		for _, s := range stretches([]schema.Request{request}, 0, 400) {
+			if want := c.told && s.label.stage == schema.StagePrefill; s.told() != want {
+				t.Errorf("%s: the stretch from %d to %d of %s is told: %v", name, s.from, s.to, s.label.stage, s.told())
+			}
+		}
+	}
+}

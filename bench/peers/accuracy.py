@@ -200,9 +200,17 @@ def add_tracer(outcome, requests, kinds, truth):
             ("decode", r.decode_energy_j, r.decode_energy_j_lo, r.decode_energy_j_hi),
             ("request", r.energy_j, r.energy_j_lo, r.energy_j_hi),
         ):
-            true = truth.joules(*truth.stages(r.request_id)[stage])
             if not pd.isna(joules):
-                keep(outcome, "tracer", kinds[r.request_id], r.request_id, stage, joules, truth, bool(low <= true <= high))
+                true, stamped = truth.joules(*truth.stages(r.request_id)[stage]), truth.joules(*stamps(r)[stage])
+                held = {"held": bool(low <= true <= high), "held_stamped": bool(low <= stamped <= high)}
+                keep(outcome, "tracer", kinds[r.request_id], r.request_id, stage, joules, truth, held)
+
+
+def stamps(r):
+    """The stages of a request between the instants that tracer wrote down: those of its client."""
+    a = r.start_monotonic_ns if pd.isna(r.prefill_start_monotonic_ns) else r.prefill_start_monotonic_ns
+    b, c = r.first_token_monotonic_ns, r.last_token_monotonic_ns
+    return {"prefill": (a, b), "decode": (b, c), "request": (a, c)}
 
 
 def held_up(truth, kinds):
@@ -225,4 +233,4 @@ def keep(outcome, name, kind, request, stage, joules, truth, held=None):
     if true > 0:
         a, b = truth.stages(request)[stage]
         row = {"s": (b - a) / 1e9, "method": name, "seed": outcome["seed"], "workload": kind[0], "size": kind[1], "stage": stage, "joules": float(joules), "true": true}
-        outcome["energies"].append(row | ({"held": held} if held is not None else {}))
+        outcome["energies"].append(row | (held or {}))

@@ -186,7 +186,9 @@ def of(seeds, methods):
             if b := c.behind(FULL):
                 b[0] = f"{stage} energy, {workload}-oriented, {'repetitions together' if together else 'one by one'}, {c.title}"
                 behind.append(b)
-    held = ", ".join(f"{percent(sum(r['held'] for r in g) / len(g))} % of {len(g)} {of}" for of, g in stated(energies).items())
+    held, stamped = (
+        ", ".join(f"{percent(sum(r[key] for r in g) / len(g))} % of {len(g)} {of}" for of, g in stated(energies).items()) for key in ("held", "held_stamped")
+    )
     failures = {}
     for s in seeds:
         failures |= s["failures"]
@@ -197,7 +199,7 @@ def of(seeds, methods):
         "kept": table(["method"] + [c.title for c in kept], rows_of(kept, LABELS)),
         **tables,
         "behind": table(["what", "tracer", "best", "methods ahead", "why, and what would change it"], behind) | {"text": True} if behind else None,
-        "held": held or "none was stated",
+        "held": held or "none was stated", "stamped": stamped or "none",
         "sampler_cpu": spread([o["sampler_cpu_h"] for o in own]), "late50": spread([o["lateness50_ms"] for o in own]), "late99": spread([o["lateness99_ms"] for o in own]),
         "bytes_row": spread([o["bytes_row"] for o in own]),
         "idle": spread([s["accuracy"]["labels"]["tracer"]["idle"] for s in seeds], lambda v: f"{100 * v:.2f}"),

@@ -1,6 +1,9 @@
 package energy
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // banded is a symmetric positive definite matrix whose entries lie near the diagonal, and, once factored, its Cholesky
 // factor L. Row i holds the entries at columns i−width … i.
@@ -48,6 +51,14 @@ func (m *banded) solve(b []float64) {
 			b[j] -= *m.at(i, j) * b[i]
 		}
 	}
+}
+
+// solved is the factored matrix and the solution for b; both are left as they are.
+func (m *banded) solved(b []float64) (factor *banded, x []float64) {
+	factor, x = &banded{n: m.n, width: m.width, rows: slices.Clone(m.rows)}, slices.Clone(b)
+	factor.factor()
+	factor.solve(x)
+	return factor, x
 }
 
 // negligible is the share of a vector's largest entry under which what follows is left out.

@@ -65,10 +65,10 @@ func (m *Model) startError(i int) float64 {
 	return sd * (m.level[c] - m.level[c-1])
 }
 
-// A stage that is over before the board has come half of the way leans on the response's shape.
+// A stage that is over when the board has hardly come all of the way leans on the response's shape.
 const (
-	brief   = reach / 2
-	briefSD = 0.08e-3 // s
+	brief   = 1.25 * reach
+	briefSD = 0.07e-3 // s
 )
 
 // bounds are a segment's beginning and end, in s.
@@ -128,10 +128,17 @@ func (m *Model) BetweenJ(fromNS, toNS int64) float64 {
 // LagS is the time by which the board's power follows its work.
 func (m *Model) LagS() float64 { return m.response.lag() }
 
-// DelayS is the time from a request's start to the board's.
-func (m *Model) DelayS() float64 { return m.delay }
+// DelayS is the time from a request's start to the board's. It reports false where no stage begins with its request.
+func (m *Model) DelayS() (s float64, ok bool) {
+	for i := 1; i < len(m.segments); i++ {
+		if m.segments[i-1].Idle && !m.segments[i].Idle && !m.segments[i].Told {
+			return m.delay, true
+		}
+	}
+	return 0, false
+}
 
-// LateS is the time from a stage's end to the token that tells of it.
+// LateS is the time from a stage's end to the token that tells of it, where another stage follows.
 func (m *Model) LateS() float64 { return m.late }
 
 // WindowS is the sensor's averaging window, as fitted.

@@ -12,7 +12,8 @@ import (
 type Segment struct {
 	FromNS, ToNS int64
 	Idle         bool
-	Kind         int // of work: segments of one kind are expected to draw about the same power
+	Kind         int  // of work: segments of one kind are expected to draw about the same power
+	Told         bool // it begins so long before the token that ends it as the server told: as late as that token
 }
 
 // cell is a stretch of constant work within a segment. The power that the board draws follows its cells late.
@@ -45,6 +46,7 @@ type Model struct {
 	response                response
 	delay                   float64   // s, from a request's start to the board's
 	late                    float64   // s, from the end of a stage to the token that tells of it
+	last                    float64   // s, the same of the last token: its server may have more to do then
 	window                  float64   // s, of the sensor
 	toldWindow, windowDoubt float64   // s, and of its logarithm
 	startSD                 float64   // s, by which the beginnings of all stages may be off together
@@ -52,6 +54,7 @@ type Model struct {
 	misfit                  float64   // root mean square of what the observations are off by, in standard deviations
 	level                   []float64 // of each cell, W
 	factor                  *banded   // of the levels' precision
+	unheld                  *banded   // the same, if levels may be negative
 	common                  *banded   // of the precision of what all levels share: response, delay, the kinds' means
 	follow                  [][]float64
 }
@@ -111,6 +114,7 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 			break
 		}
 	}
+	m.factor = m.unheld // what levels may be off by: those that were held at 0 are not known to be 0
 	m.shareds()
 	m.misfit = m.misfitOf()
 	return m, true
@@ -205,7 +209,7 @@ func kindsOf(segments []Segment) (kinds []kind) {
 
 // suppose is what is taken for true before the first look.
 func (m *Model) suppose() {
-	m.response, m.delay, m.late = supposed(), supposedDelay, supposedLate
+	m.response, m.delay, m.late, m.last = supposed(), supposedDelay, supposedLate, supposedLate
 	middle := m.noise.middle
 	for k := range m.kinds {
 		m.kinds[k].mean, m.kinds[k].sd = middle, m.noise.jump
@@ -284,40 +288,52 @@ func (m *Model) cellAt(t float64) int {
 }
 
 // between is what each cell's level adds to the integral of power over a stretch of time: the weights of the cells from
-// the first that counts. Before the first cell the board is taken to have done the same, and after the last.
+// the first that counts, none of them negative. Before the first cell the board is taken to have done the same, and after
+// the last.
 func (m *Model) between(from, to float64) (first int, weights []float64) {
 	first = m.cellAt(from - reach)
 	weights = append(weights, to-from)
-	for i := first + 1; i < len(m.cells) && m.cells[i].from-m.late < to; i++ {
-		begin := m.begins(i)
+	for i := first + 1; i < len(m.cells) && m.cells[i].from-max(m.late, m.last) < to; i++ {
+		begin, _ := m.begin(i)
 		w := m.response.integral(to-begin) - m.response.integral(from-begin)
-		weights[len(weights)-1] -= w
+		weights[len(weights)-1] = max(0, weights[len(weights)-1]-w) // but for rounding it never is
 		weights = append(weights, w)
 	}
 	return first, weights
 }
 
-// begins is when the board begins with the work of cell i.
-func (m *Model) begins(i int) float64 {
-	switch m.edge(i) {
+// begin is when the board begins with the work of cell i, and which of its unknowns moves that. Work does not begin after
+// what follows it: where a stage is over for its client before its request should have reached the board, the board is
+// taken to have passed it over.
+func (m *Model) begin(i int) (at float64, edge int) {
+	at, edge = m.cells[i].from, m.edge(i)
+	switch edge {
 	case delay:
-		return m.cells[i].from + m.delay
+		at += m.delay
 	case late:
-		return m.cells[i].from - m.late
-	default:
-		return m.cells[i].from
+		at -= m.late
+	case last:
+		at -= m.last
 	}
+	if i+1 < len(m.cells) && m.cells[i+1].from-max(m.late, m.last) < at {
+		if next, by := m.begin(i + 1); next < at {
+			return next, by
+		}
+	}
+	return at, edge
 }
 
 // edge is which of the board's unknowns moves the beginning of cell i: a request is on its way before the board works on
-// it, and a token arrives after the stage that it ends.
+// it, and a token arrives after the stage that it ends, the last one with a lateness of its own.
 func (m *Model) edge(i int) int {
 	before, after := m.cells[i-1].segment, m.cells[i].segment
 	switch {
 	case before == after:
 		return own
-	case m.segments[before].Idle:
+	case m.segments[before].Idle && !m.segments[after].Told:
 		return delay
+	case m.segments[after].Idle:
+		return last
 	default:
 		return late
 	}

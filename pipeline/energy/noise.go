@@ -109,14 +109,14 @@ func (m *Model) weigh() {
 func (m *Model) byBeginnings(from, to float64) map[int]float64 {
 	var d map[int]float64
 	first := m.cellAt(from - reach)
-	for i := first + 1; i < len(m.cells) && m.cells[i].from-m.late < to; i++ {
-		if m.edge(i) == own {
+	for i := first + 1; i < len(m.cells) && m.cells[i].from-max(m.late, m.last) < to; i++ {
+		begin, edge := m.begin(i)
+		if edge == own {
 			continue
 		}
 		if d == nil {
 			d = map[int]float64{}
 		}
-		begin := m.begins(i)
 		d[i] -= (m.level[i] - m.level[i-1]) * (m.response.at(to-begin) - m.response.at(from-begin))
 	}
 	return d

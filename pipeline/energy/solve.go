@@ -17,14 +17,45 @@ func (m *Model) wander(i int) float64 {
 	return m.noise.drift * (b.to - a.from) / 2
 }
 
-// solve finds the levels that agree best with the observations, the responses and the kinds being what they are.
+// solve finds the levels that agree best with the observations, the responses and the kinds being what they are. No board
+// draws less than nothing: levels that come out negative, as those of stages may that are shorter than their neighbours'
+// errors, are held at 0, and the others take their share.
 func (m *Model) solve() {
+	a, b := m.agreement()
+	m.factor, m.level = a.solved(b)
+	m.unheld = m.factor
+	for range holds {
+		negative := false
+		for i, l := range m.level {
+			if l < -quietest {
+				*a.at(i, i) += 1 / (held * held)
+				negative = true
+			}
+		}
+		if !negative {
+			break
+		}
+		m.factor, m.level = a.solved(b)
+	}
+	for i, l := range m.level {
+		m.level[i] = max(0, l)
+	}
+}
+
+// Holding some levels may make others negative; what is left after so many times, or closer to 0 than sensors tell, is cut off.
+const (
+	holds = 4
+	held  = quietest / 1e3 // W
+)
+
+// agreement is the normal equations of the levels: their precision, and its product with the levels sought.
+func (m *Model) agreement() (a *banded, b []float64) {
 	firsts, weights, width := make([]int, len(m.seen)), make([][]float64, len(m.seen)), 1
 	for k, o := range m.seen {
 		firsts[k], weights[k] = m.between(o.from, o.to)
 		width = max(width, len(weights[k])-1)
 	}
-	a, b := newBanded(len(m.cells), width), make([]float64, len(m.cells))
+	a, b = newBanded(len(m.cells), width), make([]float64, len(m.cells))
 	for i := 1; i < len(m.cells); i++ {
 		p := 1 / m.wander(i)
 		*a.at(i, i) += p
@@ -48,9 +79,7 @@ func (m *Model) solve() {
 			b[c] += w * scale * o.w / o.sd
 		}
 	}
-	a.factor()
-	a.solve(b)
-	m.factor, m.level = a, b
+	return a, b
 }
 
 // adjust moves what the levels share to where the observations are likelier: one Gauss-Newton step in the levels and in
@@ -67,6 +96,7 @@ func (m *Model) adjust() (largest float64) {
 	m.response.settle()
 	m.delay *= math.Exp(step[delay])
 	m.late *= math.Exp(step[late])
+	m.last *= math.Exp(step[last])
 	m.window *= math.Exp(step[window])
 	for i := range m.seen {
 		m.seen[i].from = m.seen[i].to - m.window
@@ -120,6 +150,7 @@ func (m *Model) shareds() (step []float64) {
 const (
 	delay = free + iota
 	late
+	last
 	window
 	own
 )
@@ -140,6 +171,8 @@ func (m *Model) prior(a *banded, b []float64) {
 			off, sd = math.Log(supposedDelay/m.delay), delayDoubt
 		case late:
 			off, sd = math.Log(supposedLate/m.late), delayDoubt
+		case last:
+			off, sd = math.Log(supposedLate/m.last), delayDoubt
 		case window:
 			off, sd = math.Log(m.toldWindow/m.window), m.windowDoubt
 		default:
@@ -182,7 +215,8 @@ func (m *Model) lookAt(o *observation, a *banded, b []float64, coupling [][]floa
 func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 	v := make([]float64, own)
 	for i := first + 1; i < first+n; i++ {
-		step, begin := m.level[i]-m.level[i-1], m.begins(i)
+		step := m.level[i] - m.level[i-1]
+		begin, edge := m.begin(i)
 		h, before := shares(to-begin), shares(from-begin)
 		for j := range h {
 			h[j] = step * (h[j] - before[j])
@@ -191,11 +225,13 @@ func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 			v[j] += d
 		}
 		shift := step * (m.response.at(to-begin) - m.response.at(from-begin))
-		switch m.edge(i) {
+		switch edge {
 		case delay:
 			v[delay] -= m.delay * shift
 		case late:
 			v[late] += m.late * shift
+		case last:
+			v[last] += m.last * shift
 		}
 	}
 	return v
