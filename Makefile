@@ -53,13 +53,14 @@ store: .venv/ready
 # has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (verify's property test and its tables
 # of damage), what programs of their own are asked (commands, campaigns, faults of servers, hosts and datasets), or what needs
 # servers that `make test` fetches (stores, ssh).
-CONCURRENT := ./analysis/verify ./cmd/... ./internal/clock ./internal/llamacpp ./nebula/... ./pipeline \
-	./pipeline/journal ./pipeline/ring ./pipeline/store ./sampler/...
+BUSY  := ./analysis/verify ./pipeline ./pipeline/journal ./pipeline/ring ./pipeline/store
+TIMED := ./cmd/... ./internal/clock ./internal/llamacpp ./nebula/... ./sampler/...
 ASKED_ONCE := ^TestFaults$$/^(Server|Host|Dataset)$$|^TestCommandLine|^TestACampaign|^TestRemote|Store|^TestThePipelinesLabelsAreSound$$|^TestEvery(Trouble|Damage)
 
 ## test-race: the Go tests of concurrent packages under the race detector
 test-race: fakenvml
-	go test -race -p 1 -skip '$(ASKED_ONCE)' $(CONCURRENT)
+	go test -race -p 2 -skip '$(ASKED_ONCE)' $(BUSY)
+	go test -race -p 1 -skip '$(ASKED_ONCE)' $(TIMED)
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml

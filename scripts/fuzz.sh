@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every fuzzer of the tree for a while each: `scripts/fuzz.sh 10m`, 60 s without an argument. Two run at a time, each
-# with one worker, so that two cores are used; little of it goes into making inputs shorter, which took FuzzStream nearly
+# Runs every fuzzer of the tree for a while each: `scripts/fuzz.sh 10m`, 60 s without an argument. Two run at a time on each
+# core, each with one worker; little of it goes into making inputs shorter, which took FuzzStream nearly
 # all its time. What breaks one is written to testdata/fuzz beside it: keep it, it is a seed for every later test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,5 +31,5 @@ export -f fuzz
 export time logs
 list=$(fuzzers)
 [ -n "$list" ] || { echo "fuzz: no fuzzers found" >&2; exit 1; }
-echo "$(wc -l <<<"$list") fuzzers, $time each, two at a time"
-xargs -P 2 -L 1 bash -c 'fuzz "$@"' fuzz <<<"$list"
+echo "$(wc -l <<<"$list") fuzzers, $time each, $(($(nproc) * 2)) at a time"
+xargs -P $(($(nproc) * 2)) -L 1 bash -c 'fuzz "$@"' fuzz <<<"$list"
