@@ -95,6 +95,7 @@ func (p *faultProxy) endpoint() string {
 func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	pass := &httputil.ReverseProxy{
 		Rewrite:       func(q *httputil.ProxyRequest) { q.SetURL(p.backend.Load()) },
+		Transport:     onceEach,
 		FlushInterval: -1,
 		ErrorLog:      quiet,
 		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, _ error) { reset(w) },
@@ -105,6 +106,9 @@ func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p.tamper(int(p.asked.Add(1)), w, r, pass)
 }
+
+// onceEach uses no connection twice: llama.cpp's server announces that it keeps one, and closes it after a stream.
+var onceEach = &http.Transport{DisableKeepAlives: true}
 
 // raw is the connection itself: what is written to it has no other's form.
 func raw(w http.ResponseWriter) *net.TCPConn {

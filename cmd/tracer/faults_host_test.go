@@ -36,7 +36,7 @@ var hostFaults = []fault{
 	{"SIGINT, SIGTERM or SIGHUP before the run has begun", byKernel, "nothing of the run is written; exit 1", stoppedBefore},
 	{"SIGINT twice", byKernel, "exit 1; nothing is published until tracer recover, which loses half a second at most, and the requests in flight with the readings since the oldest of them began", abortedBySignal},
 	{"disk full while collecting", byTmpfs, "the run stops and is committed with the room that was set aside; exit 3", diskFull},
-	{"disk full, and still so at the commit", byTmpfs, "exit 1; once there is room tracer recover publishes everything", diskFullToTheEnd},
+	{"disk full, and still so at the commit", byTmpfs, "exit 4; once there is room tracer recover publishes everything", diskFullToTheEnd},
 	{"disk full before the start", byTmpfs, "exit 4, names the folder and how much room is needed", diskFullAtFirst},
 	{"read-only folder", "a read-only tmpfs", "exit 4, names the folder and the mend", readOnly},
 	{"the journal cannot be written any more (EIO)", byStrace, "the run stops; what was journalled is committed as recovered; exit 3", brokenDisk},
@@ -297,7 +297,7 @@ func diskFull(t *testing.T) {
 func diskFullToTheEnd(t *testing.T) {
 	dir, said := small(t, tight, `tracer "$@" & begun; rm "$DIR"/_tracer/tmp/*/reserve # as one whom the disk's others left nothing
 dd if=/dev/zero of="$DIR/filler" bs=4k 2>/dev/null || true; wait; rm "$DIR/filler"; tracer recover --out "$DIR"`, longRun("$DIR", "one"))
-	holds(t, 0, said, 0, `(?s)no space left on device.*Nothing is lost: make room, and then tracer recover --out \S+ one.*exit 1.*run one\S* is published.*exit 0`)
+	holds(t, 0, said, 0, `(?s)no space left on device.*Nothing is lost: make room, and then tracer recover --out \S+ one.*exit 4.*run one\S* is published.*exit 0`)
 	committed(t, dir, "one")
 }
 

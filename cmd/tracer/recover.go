@@ -57,6 +57,10 @@ func (c *recoverCommand) Run(t *terminal) error {
 
 func (c *recoverCommand) recover(t *terminal) error {
 	if !store.IsDataset(c.Out) {
+		if entries, err := os.ReadDir(c.Out); err == nil && len(entries) == 0 { // a tracer was killed before it wrote anything
+			fmt.Fprintf(t.out, "nothing to recover: %s is empty\n", c.Out)
+			return nil
+		}
 		return fmt.Errorf("--out: %w in %s: there is no _tracer in it; name the folder that tracer collect --out wrote into", store.ErrNoDataset, c.Out)
 	}
 	found, err := journal.List(c.Out)
