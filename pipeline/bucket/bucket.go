@@ -134,12 +134,21 @@ func (b *Bucket) put(ctx context.Context, o object, body io.ReadSeeker) (created
 		}
 		return b.blob.Upload(ctx, b.At.prefix+o.key, body, options)
 	})
-	if gcerrors.Code(cause(err)) != gcerrors.FailedPrecondition {
+	if err == nil || ctx.Err() != nil || o.replace {
 		return err == nil, err
 	}
-	same, err := b.holds(ctx, o) // an earlier try whose answer was lost, or another writer
-	if err == nil && !same {
+	// An earlier try may have come through and its answer been lost, or another writer was first. A store that will not make
+	// an object twice need not wait for its bytes: then the client may see no answer but a broken connection.
+	there := gcerrors.Code(cause(err)) == gcerrors.FailedPrecondition
+	if !there && definite(cause(err)) {
+		return false, err
+	}
+	same, looked := b.holds(ctx, o)
+	switch {
+	case there && !same && looked == nil:
 		err = fmt.Errorf("%s: putting %s: the store says that it is there, and that it is not; push again", b.At, o.key)
+	case there || same || errors.Is(looked, ErrConflict):
+		err = looked
 	}
 	return false, err
 }
