@@ -23,8 +23,7 @@ const (
 )
 
 const (
-	// activeLength holds some 40 requests and pauses: twice the edges of a load that a window of a quarter of the period
-	// needs.
+	// activeLength holds some 30 requests and pauses: half as many again as a window of a quarter of the period needs.
 	activeLength = 10 * time.Second
 	// rested is how long after the last request the boards are left alone: a running average forgets in 1 s.
 	rested = time.Second
@@ -48,7 +47,7 @@ func (b *boards) calibrate(ctx context.Context, client *nebula.Client, mode stri
 	var wave *squareWave
 	if client != nil {
 		load = "decode requests with pauses, by tracer"
-		wave = &squareWave{client: client}
+		wave = &squareWave{client: client, averages: mode == calibrateActive}
 		if err := wave.warm(ctx); err != nil {
 			return nil, fmt.Errorf("making load: %w", err)
 		}

@@ -14,11 +14,12 @@ import (
 
 // squareWave is a load that goes on and off at random, so that it keeps step with no sensor.
 type squareWave struct {
-	client  *nebula.Client
-	work    []sampler.Work
-	tokenNS float64 // of one token, by the last answer
-	failed  error
-	sent    int
+	client   *nebula.Client
+	averages bool // running averages are to be told: now and then it pauses for long
+	work     []sampler.Work
+	tokenNS  float64 // of one token, by the last answer
+	failed   error
+	sent     int
 }
 
 // Bounds of the wave: long enough to be told from a server's own pauses, short enough for many in a few seconds.
@@ -30,6 +31,9 @@ const (
 	waveOn, waveOnMore   = 60 * time.Millisecond, 300 * time.Millisecond
 	waveOff, waveOffMore = 40 * time.Millisecond, 200 * time.Millisecond
 	waveFirst, waveMost  = 8, 128 // tokens
+	// waveLong is the longest running average that is known: short pauses hardly move it, and what came before the first
+	// request, when a board may have slept, does not tell its window.
+	waveLong, waveLongEvery = time.Second, 3500 * time.Millisecond
 )
 
 // warm sends the first request: a server may load its model then. What the boards did for it is work as well: running
@@ -43,12 +47,17 @@ func (w *squareWave) warm(ctx context.Context) error {
 
 // run sends until stop ends, and waits for the answer under way.
 func (w *squareWave) run(stop context.Context) {
-	for stop.Err() == nil && w.failed == nil {
+	for long := time.Now(); stop.Err() == nil && w.failed == nil; {
 		on := float64(waveOn) + rand.Float64()*float64(waveOnMore)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(stop), waveWithin)
 		w.request(ctx, min(max(int(on/w.tokenNS), 2), waveMost))
 		cancel()
-		_ = wait(stop, waveOff+time.Duration(rand.Float64()*float64(waveOffMore)))
+		off := waveOff + time.Duration(rand.Float64()*float64(waveOffMore))
+		if w.averages && time.Since(long) > waveLongEvery-waveLong {
+			off += waveLong
+			long = time.Now().Add(off)
+		}
+		_ = wait(stop, off)
 	}
 }
 
