@@ -100,7 +100,7 @@ func TestWatchShowsARunInProgress(t *testing.T) {
 	watch := exec.CommandContext(t.Context(), program(t), "watch", dir)
 	watch.Env = environ("TERM=xterm-256color", "NO_COLOR=1")
 	s := onTerminal(t, watch)
-	for _, want := range []string{"seen", "SIMULATED", "sim-H200", "of 12 requests done", "in flight: 1 in decode for ", "in flight: 1 in prefill or queue for ", "tokens/s"} {
+	for _, want := range []string{"seen", "SIMULATED", "sim-H200", "of 12 requests done", "in flight: 1 in decode for ", "tokens/s"} {
 		s.shows(t, want)
 	}
 	if strings.Contains(s.text(), warning) {
@@ -126,6 +126,17 @@ func TestWatchShowsARunInProgress(t *testing.T) {
 	}
 	if !strings.Contains(string(plain), "of 12 requests done") || !strings.Contains(string(plain), "run seen is over: tracer summary") || bytes.Contains(plain, []byte("\x1b")) {
 		t.Errorf("without a terminal it prints\n%s", plain)
+	}
+}
+
+// A prefill of 10,000 tokens takes twice as long as it is between two looks.
+func TestWatchTellsPrefillFromDecode(t *testing.T) {
+	dir := t.TempDir()
+	run := collecting(t, dir, "--workload", "prefill", "--sizes", "10000", "--prompts", "2")
+	watch := exec.CommandContext(t.Context(), program(t), "watch", dir)
+	onTerminal(t, watch).shows(t, "in flight: 1 in prefill or queue for ")
+	if err := errors.Join(run.Wait(), watch.Wait()); err != nil {
+		t.Error(err)
 	}
 }
 
