@@ -38,6 +38,7 @@ func realServer(t *testing.T) (server *llamacpp.Server, env []string) {
 // The server's own tokenizer counts, its chat template is measured, and nothing comes from its cache, repetitions included.
 // Its vocabulary takes 19 tokens for the shortest prefill prompt.
 func TestEveryPromptIsItsSizeOnARealServer(t *testing.T) {
+	t.Parallel()
 	server, env := realServer(t)
 	dir := t.TempDir()
 	sizes := []string{"20", "33", "50", "72", "100", "151", "250", "400", "640", "1000"}

@@ -89,6 +89,7 @@ func TestAModelWritesACorpusOfExactSizes(t *testing.T) {
 // A server that cools down, asks to wait, breaks streams, and a tracer that is killed while four questions wait: the
 // outcome is that of a quiet day, and no question is answered twice.
 func TestAKilledAndDisturbedWritingGoesOnWhereItStopped(t *testing.T) {
+	t.Parallel()
 	quiet, _ := written(t, startOpenWebUI(t, nil), t.TempDir())
 
 	const until = 17
@@ -165,6 +166,7 @@ func TestAKilledAndDisturbedWritingGoesOnWhereItStopped(t *testing.T) {
 // The corpus is sent to such a server, whose administrator has bounded the context: prompts that it cut are marked, and the
 // others are not held against a vocabulary that is not its model's.
 func TestACorpusIsSentToAServerThatCuts(t *testing.T) {
+	t.Parallel()
 	library, dir := fakeLibrary(t), t.TempDir()
 	s := startOpenWebUI(t, func(s *openWebUI) { s.longest = 2048 })
 	board := filepath.Join(dir, "boards")
@@ -267,6 +269,7 @@ func TestAWriterThatRefusesTheKeyIsTold(t *testing.T) {
 
 // The traced server's key, from the environment and from a file.
 func TestTheTracedServersKeyIsWrittenNowhere(t *testing.T) {
+	t.Parallel()
 	const secret = "sk-traced-0123456789abcdef"
 	dir := t.TempDir()
 	file := filepath.Join(dir, "key.txt")

@@ -206,6 +206,7 @@ func overheadColumns(t *testing.T, dir, run string) map[string]string {
 }
 
 func TestTermCommitsTheBlocksThatWereMeasured(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	const warmup, round = 4, 16
 	terminate(t, dir, warmup+round+3, "overhead", "--out", dir, "--run-id", "cut", "--gpu", "sim:H200", "--endpoint", "sim", "--requests", "2", "--prompt-size", "20", "--size", "30", "--blocks", "50")

@@ -11,6 +11,7 @@ import (
 
 // What stands in the way of going on with a run is named, with its mend, and nothing is published before.
 func TestResumingSaysWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
 	dir := inMemory(t)
 	resume := func(run string, more ...string) []string {
 		return append([]string{"collect", "--resume", run, "--out", dir}, more...)

@@ -243,6 +243,7 @@ func startSim(t *testing.T, args ...string) (url string) {
 }
 
 func TestTermCommitsWhatWasMeasured(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	terminate(t, dir, 2, collectArgs(dir, "cut", "--gpu", "sim:H200", "--endpoint", "sim", "--workload", "decode", "--sizes", "10,2000", "--prompts", "50", "--warmup", "0", "--idle", "300ms")...)
 	s, err := analysis.Dataset{Dir: dir}.Summarize(t.Context(), "cut")

@@ -94,6 +94,7 @@ func (s *screen) shows(t *testing.T, want string) {
 }
 
 func TestWatchShowsARunInProgress(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	run := collecting(t, dir, "--prompts", "6", "--run-id", "seen")
 
@@ -131,6 +132,7 @@ func TestWatchShowsARunInProgress(t *testing.T) {
 
 // A prefill of 10,000 tokens takes twice as long as it is between two looks.
 func TestWatchTellsPrefillFromDecode(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	run := collecting(t, dir, "--workload", "prefill", "--sizes", "10000", "--prompts", "2")
 	watch := exec.CommandContext(t.Context(), program(t), "watch", dir)
@@ -149,6 +151,7 @@ func TestWatchSaysThatThereIsNothingToWatch(t *testing.T) {
 }
 
 func TestWatchTellsARunThatBrokeOff(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	run := collecting(t, dir, "--prompts", "9")
 	watch := exec.CommandContext(t.Context(), program(t), "watch", dir)
