@@ -23,6 +23,12 @@ type endpoint struct {
 	base string // empty when the path was not given: the profile decides
 }
 
+// CheckEndpoint says what is wrong with an endpoint, before anything is asked there.
+func CheckEndpoint(raw string) error {
+	_, err := parseEndpoint(raw)
+	return err
+}
+
 // parseEndpoint reads a server's URL as people write it: with or without a scheme, a final slash, or the whole path of
 // chat/completions. Its errors do not repeat the URL, which may hold a password.
 func parseEndpoint(raw string) (endpoint, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -72,6 +73,59 @@ func openBoards(spec string, patience time.Duration) (*boards, error) {
 		b.devices = append(b.devices, board)
 	}
 	return b, nil
+}
+
+// boardName is what a real board may be called: an index of NVML's, or a UUID.
+var boardName = regexp.MustCompile(`^(0|[1-9][0-9]{0,3}|GPU-[0-9A-Za-z-]+)$`)
+
+// checkSpec refuses what --gpu cannot mean anywhere, as far as that can be told without a driver.
+func checkSpec(spec string) error {
+	here, hosts := remote.Split(spec)
+	for _, h := range hosts {
+		at, err := remote.Parse(h)
+		if err == nil {
+			err = checkNames(at.Boards)
+		}
+		if err != nil {
+			return usage("--gpu %s: %w", remote.Shown(h), err)
+		}
+	}
+	if here == "" {
+		return nil
+	}
+	if strings.Contains(here, simPrefix) {
+		_, _, err := simulatedKind(here)
+		return err
+	}
+	if err := checkNames(here); err != nil {
+		return usage("--gpu %s: %w", here, err)
+	}
+	return nil
+}
+
+// checkNames judges a list of one host's boards.
+func checkNames(list string) error {
+	if strings.TrimSpace(list) == "auto" {
+		return nil
+	}
+	if strings.Contains(list, simPrefix) {
+		_, _, err := simulatedKind(list)
+		return err
+	}
+	seen := map[string]bool{}
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case strings.HasPrefix(name, "MIG-"):
+			return fmt.Errorf("%s is a MIG instance, and no sensor tells its power apart from its board's; name the board", name)
+		case !boardName.MatchString(name):
+			return fmt.Errorf("%q names no board: give auto alone, numbers as nvidia-smi counts, GPU-<uuid>, sim:A10, or ssh://user@host/0", name)
+		case seen[name]:
+			return fmt.Errorf("board %q is named twice", name)
+		}
+		seen[name] = true
+	}
+	return nil
 }
 
 func checkDriverTimeout(patience time.Duration) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -50,7 +49,7 @@ func (c *campaignCommand) Run(t *terminal, l *layers) error {
 	if c.Out != "" {
 		file.Into(c.Out)
 	}
-	if err := checkFlags(file, l); err != nil {
+	if err := checkFile(file, l); err != nil {
 		return err
 	}
 	blocks, err := c.chosen(file)
@@ -95,46 +94,6 @@ func (c *campaignCommand) chosen(file *campaign.File) ([]campaign.Block, error) 
 		return nil, usage("--block %d: there are %d blocks, counted from 0", c.Block, len(blocks))
 	}
 	return blocks[c.Block : c.Block+1], nil
-}
-
-// checkFlags has each flag in the file's collect sections read as the command line's would be, and then all together.
-func checkFlags(file *campaign.File, l *layers) error {
-	for i := range file.Models {
-		m := &file.Models[i]
-		for _, f := range file.Flags(m) {
-			if slices.Contains(campaign.OfOneInvocation, f.Name) {
-				return usage("%w", file.CollectError(f.Model, f.Name, "collect: %s is the campaign's to set", f.Name))
-			}
-			if _, _, err := parseCollect([]string{"collect", f.Argument()}, l); err != nil {
-				return usage("%w", file.CollectError(f.Model, f.Name, "collect: %v", err))
-			}
-		}
-		whole := campaign.Cell{Board: &file.Boards[0], Model: m, Workload: strings.Join(file.Workloads, ","), Size: file.Sizes[0], Repetition: 1}
-		parsed, _, err := parseCollect(file.Arguments(&whole), l)
-		if err == nil {
-			parsed.Sizes = file.Sizes
-			err = parsed.checkNumbers()
-		}
-		if err != nil {
-			return usage("%w", file.CollectError(i, "", "model %s: %v", m.Name, err))
-		}
-	}
-	return nil
-}
-
-// parseCollect reads a command line of collect without running it, and gives its options as a run keeps them.
-func parseCollect(args []string, l *layers) (*collect, map[string]string, error) {
-	var all commands
-	t := &terminal{out: io.Discard, err: io.Discard}
-	parser, err := newParser(&all, &layers{dotEnv: l.dotEnv, yaml: l.yaml, found: map[string]bool{}}, t, func(int) {})
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, err := parser.Parse(args)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &all.Collect, optionsOf(ctx), nil
 }
 
 // fits refuses a file that asks for other runs under the names of those that are there.

@@ -80,7 +80,7 @@ func (m Match) takes(c *Cell) bool {
 // checkCells refuses plans that are empty, beyond all measure, or whose runs cannot be told apart by name.
 func (f *File) checkCells() error {
 	if n := len(f.Boards) * len(f.Models) * len(f.Workloads) * len(f.Sizes) * f.Repetitions; n > mostCells {
-		return f.at("$.repetitions", "the campaign has %d runs, more than %d; divide it", n, mostCells)
+		return f.At("$.repetitions", "the campaign has %d runs, more than %d; divide it", n, mostCells)
 	}
 	names, total := map[string]bool{}, 0
 	for _, b := range f.Blocks() {
@@ -88,16 +88,16 @@ func (f *File) checkCells() error {
 			id := f.RunID(&b.Cells[i])
 			switch {
 			case len(id) > longestRunID:
-				return f.at("$.name", "run %s would have a name of %d characters, more than %d; give campaign, boards and models shorter names", id, len(id), longestRunID)
+				return f.At("$.name", "run %s would have a name of %d characters, more than %d; give campaign, boards and models shorter names", id, len(id), longestRunID)
 			case names[id]:
-				return f.at("$.boards", "two runs would be called %s; give boards and models other names", id)
+				return f.At("$.boards", "two runs would be called %s; give boards and models other names", id)
 			}
 			names[id] = true
 			total++
 		}
 	}
 	if total == 0 {
-		return f.at("$.exclude", "exclude: nothing is left to run")
+		return f.At("$.exclude", "exclude: nothing is left to run")
 	}
 	return nil
 }
