@@ -53,14 +53,10 @@ sizes: [100]
 collect: {prompts: 8, idle: 0s, warmup: 0, pause: 0s, calibrate: "off"}
 `
 
-// A campaign may be killed at any time, and the run under way with it, or be stopped: the same command goes on, and in the
-// end every prompt of every cell is answered once.
-func TestACampaignGoesOnAfterKillsAndSignals(t *testing.T) {
-	t.Parallel()
-	file, dir := campaignFile(t, twoBoards)
-	again := of(t, []string{"campaign", file})
+// planned are the runs of a campaign of two, in their order.
+func planned(t *testing.T, file string) (cells []string) {
+	t.Helper()
 	plan := tracer(t, exitOK, "campaign", file, "--dry-run")
-	var cells []string
 	for line := range strings.Lines(plan) {
 		if cell, left, ok := strings.Cut(strings.TrimSpace(line), "  "); ok && left == "to be run" {
 			cells = append(cells, cell)
@@ -69,6 +65,16 @@ func TestACampaignGoesOnAfterKillsAndSignals(t *testing.T) {
 	if len(cells) != 2 {
 		t.Fatal(plan)
 	}
+	return cells
+}
+
+// A campaign may be killed at any time, and the run under way with it, or be stopped: the same command goes on, and in the
+// end every prompt of every cell is answered once.
+func TestACampaignGoesOnAfterKillsAndSignals(t *testing.T) {
+	t.Parallel()
+	file, dir := campaignFile(t, twoBoards)
+	again := of(t, []string{"campaign", file})
+	cells := planned(t, file)
 
 	killed := startUntil(t, dir, cells[0], 6_000, again) // both, as when a machine loses its power
 	_ = killed.Process.Signal(syscall.SIGSTOP)

@@ -9,13 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/sourcegraph/conc"
 
 	"github.com/llm-tracer/tracer/internal/campaign"
 	"github.com/llm-tracer/tracer/pipeline/journal"
@@ -39,6 +37,8 @@ type campaigning struct {
 	failed []failure
 	table  *campaignTable
 	server *served
+
+	running, serving atomic.Pointer[process] // what the second Ctrl-C ends; nil where there is none
 }
 
 // failure is what went wrong with one cell.
@@ -62,26 +62,6 @@ func (r *campaigning) run() error {
 	}
 	end()
 	return r.verdict(ctx)
-}
-
-// onSignal makes the first signal stop the run under way, and the campaign with it.
-func (r *campaigning) onSignal(stop context.CancelCauseFunc) (release func()) {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	done := make(chan struct{})
-	var owner conc.WaitGroup
-	owner.Go(func() {
-		select {
-		case <-signals:
-			stop(errInterrupted)
-		case <-done:
-		}
-	})
-	return func() {
-		signal.Stop(signals)
-		close(done)
-		owner.Wait()
-	}
 }
 
 // block carries out one block, with its server. The error is that the campaign was stopped.
@@ -149,6 +129,8 @@ func (r *campaigning) cell(ctx context.Context, c *campaign.Cell) error {
 	if err != nil {
 		return fmt.Errorf("starting tracer: %w", err)
 	}
+	r.running.Store(p)
+	defer r.running.Store(nil)
 	select {
 	case <-p.ended:
 	case <-ctx.Done():

@@ -60,6 +60,7 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 		return fmt.Errorf("serve: starting %s: %w", b.Model.Name, err)
 	}
 	r.server = &served{process: p, model: b.Model}
+	r.serving.Store(p)
 	if err := r.server.ready(ctx); err != nil {
 		r.stopServing()
 		return fmt.Errorf("serve: %s: %w; see %s", b.Model.Name, err, path)
@@ -89,6 +90,7 @@ func serveEnv(b *campaign.Block) (env []string, err error) {
 func (r *campaigning) stopServing() {
 	if r.server != nil {
 		r.server.stop(r.server.model.Serve.Stop)
+		r.serving.Store(nil)
 		r.server = nil
 	}
 }

@@ -51,3 +51,38 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 		owner.Wait()
 	})
 }
+
+// onSignal makes the first signal stop the run under way, and the campaign with it, and the second end both at once.
+func (r *campaigning) onSignal(stop context.CancelCauseFunc) (release func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan struct{})
+	var owner conc.WaitGroup
+	owner.Go(func() {
+		select {
+		case <-signals:
+		case <-done:
+			return
+		}
+		r.table.aside("tracer: stopping; what the run under way has measured is being committed (again to abort)")
+		stop(errInterrupted)
+		select {
+		case <-signals:
+		case <-done:
+			return
+		}
+		if p := r.serving.Load(); p != nil {
+			_ = p.signal(syscall.SIGKILL) // it may have ended
+		}
+		if p := r.running.Load(); p != nil {
+			_ = p.signal(syscall.SIGTERM) // its own second: it aborts, unless its commit is under way
+		}
+		r.table.aside("tracer: aborted; tracer campaign %s publishes what the run under way had measured, and goes on", r.path)
+		os.Exit(exitFailure)
+	})
+	return func() {
+		signal.Stop(signals)
+		close(done)
+		owner.Wait()
+	}
+}
