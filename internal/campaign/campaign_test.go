@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -228,6 +229,60 @@ func TestJobsOfKubernetesCarryTheFile(t *testing.T) {
 	for _, line := range []string{"name: whole-a100\n", "completions: 2\n", "nvidia.com/gpu.product: NVIDIA-A100\n", "- $(JOB_COMPLETION_INDEX)\n", "mountPath: /campaign\n"} {
 		if !strings.Contains(jobs[2].Text, line) {
 			t.Errorf("%q is not in\n%s", line, jobs[2].Text)
+		}
+	}
+}
+
+// What cannot get better is not tried again, and pods get by with the rights of nobody.
+func TestJobsOfKubernetesGiveUpWhatStaysWrongAndNeedNoRights(t *testing.T) {
+	jobs, err := parsed(t, whole).KubernetesJobs(deploy.Kubernetes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{string(deploy.Kubernetes), strings.Split(jobs[0].Text, "---\n")[2]} {
+		var job struct {
+			Spec struct {
+				Mode     string `yaml:"completionMode"`
+				PerIndex int    `yaml:"backoffLimitPerIndex"`
+				Policy   struct {
+					Rules []struct {
+						Action string
+						On     struct {
+							Operator string
+							Values   []int
+						} `yaml:"onExitCodes"`
+					}
+				} `yaml:"podFailurePolicy"`
+				Template struct {
+					Spec struct {
+						Restart  string         `yaml:"restartPolicy"`
+						Security map[string]any `yaml:"securityContext"`
+						Pods     []struct {
+							Security map[string]any `yaml:"securityContext"`
+						} `yaml:"containers"`
+					}
+				}
+			}
+		}
+		if err := yaml.Unmarshal([]byte(text), &job); err != nil {
+			t.Fatal(err)
+		}
+		actions := map[int]string{}
+		for _, r := range job.Spec.Policy.Rules {
+			for _, code := range r.On.Values {
+				actions[code] = r.On.Operator + " " + r.Action
+			}
+		}
+		if actions[2] != "In FailJob" || actions[5] != "In FailIndex" || actions[130] != "In Ignore" || len(actions) != 3 {
+			t.Errorf("exit codes: %v", actions)
+		}
+		if job.Spec.Mode != "Indexed" || job.Spec.PerIndex < 1 || job.Spec.Template.Spec.Restart != "Never" { // FailIndex needs them
+			t.Errorf("%+v", job.Spec)
+		}
+		pod, container := job.Spec.Template.Spec.Security, job.Spec.Template.Spec.Pods[0].Security
+		if pod["runAsNonRoot"] != true || container["allowPrivilegeEscalation"] != false ||
+			fmt.Sprint(pod["seccompProfile"], container["capabilities"]) != "map[type:RuntimeDefault] map[drop:[ALL]]" {
+			t.Errorf("%v, %v", pod, container)
 		}
 	}
 }
