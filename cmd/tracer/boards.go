@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type boards struct {
 	devices   []sampler.Device
 	hosts     []*remote.Host
 	simulated []*sim.Board
+	said      string        // which of the host's they are, where that goes without the user's word
 	kind      catalog.Board // of the simulated ones
 	patience  time.Duration // with one call
 	close     func()
@@ -49,6 +51,13 @@ func (b *boards) here() []schema.Board {
 		}
 	}
 	return facts
+}
+
+// tell says which boards these are.
+func (b *boards) tell(t *terminal) {
+	if b.said != "" {
+		fmt.Fprintln(t.err, "note:", b.said)
+	}
 }
 
 // openBoards opens what --gpu names. Nothing real is opened for simulated boards, and nothing is simulated unless asked.
@@ -169,12 +178,35 @@ func openLibrary(spec, path string, patience time.Duration) (*boards, error) {
 	if err != nil {
 		return nil, environment(err)
 	}
-	devices, err := library.Select(spec)
+	devices, said, err := selectBoards(library, spec)
 	if err != nil {
 		_ = library.Close()
 		return nil, usage("--gpu %s: %w", spec, err)
 	}
-	return &boards{devices: devices, patience: patience, close: func() { _ = library.Close() }}, nil
+	return &boards{devices: devices, said: said, patience: patience, close: func() { _ = library.Close() }}, nil
+}
+
+// Variables of CUDA's, which schedulers set for a job that has some of a host's boards.
+const (
+	visibleDevices = "CUDA_VISIBLE_DEVICES"
+	deviceOrder    = "CUDA_DEVICE_ORDER"
+)
+
+// selectBoards finds boards of a driver. auto is those that a server started in the same place would see; where these are not all, it
+// says so.
+func selectBoards(library *nvml.Library, spec string) (devices []sampler.Device, said string, err error) {
+	list, confined := os.LookupEnv(visibleDevices)
+	if strings.TrimSpace(spec) != "auto" || !confined {
+		devices, err = library.Select(spec)
+		return devices, "", err
+	}
+	if devices, err = library.Visible(list, os.Getenv(deviceOrder)); err != nil {
+		return nil, "", fmt.Errorf("%s=%s: %w; unset it, or name boards with --gpu", visibleDevices, list, err)
+	}
+	if all := len(library.Boards()); len(devices) < all {
+		said = fmt.Sprintf("auto is %d of the %d boards here: %s=%s", len(devices), all, visibleDevices, list)
+	}
+	return devices, said, nil
 }
 
 // hung is a driver that does not come back from a call, before anything was measured.

@@ -69,6 +69,7 @@ func (c *calibrateCommand) Run(t *terminal, l *layers) error {
 		return err
 	}
 	defer tr.boards.close()
+	tr.boards.tell(t)
 	ctx := context.Background()
 	if c.Endpoint != "" {
 		closeServer, err := tr.connect(ctx)

@@ -69,10 +69,13 @@ func (c *campaignCommand) Run(t *terminal, l *layers) error {
 		return err
 	}
 	r := &campaigning{terminal: t, layers: l, file: file, path: c.File, blocks: blocks, measured: measured, over: map[string]float64{}}
-	switch {
-	case c.Emit != "":
+	if c.Emit != "" {
 		return c.emit(t, file)
-	case c.DryRun:
+	}
+	if err := r.tellBoards(); err != nil {
+		return err
+	}
+	if c.DryRun {
 		return r.printPlan()
 	}
 	return r.run()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/llm-tracer/tracer/internal/campaign"
+	"github.com/llm-tracer/tracer/sampler/remote"
 )
 
 // probeEvery is how often a server that starts is asked whether it is ready.
@@ -71,8 +72,8 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 // serveEnv is the environment with the board that the server is to use, and the file's own variables.
 func serveEnv(b *campaign.Block) (env []string, err error) {
 	env = os.Environ()
-	if gpu := b.Board.GPU; gpu != "auto" && !strings.Contains(gpu, simPrefix) {
-		env = append(env, "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES="+gpu)
+	if here, _ := remote.Split(b.Board.GPU); here != "" && here != "auto" && !strings.Contains(here, simPrefix) {
+		env = append(env, deviceOrder+"=PCI_BUS_ID", visibleDevices+"="+here)
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Model.Serve.Env)) {
 		value := os.Expand(b.Model.Serve.Env[name], func(from string) string {

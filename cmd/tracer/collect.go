@@ -33,7 +33,7 @@ type target struct {
 	Endpoint      string        `default:"http://127.0.0.1:8000/v1" placeholder:"URL" help:"OpenAI-compatible server, or sim for the simulated one (default: ${default})."`
 	Model         string        `placeholder:"NAME" help:"Model to ask for (default: the only one that the server lists)."`
 	Server        string        `placeholder:"NAME" help:"Server profile: ${servers} (default: detected)."`
-	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones; ssh://USER@HOST/0,… for another host's, after this one's (default: ${default})."`
+	GPU           string        `name:"gpu" default:"auto" placeholder:"BOARDS" help:"auto for every board, or those in CUDA_VISIBLE_DEVICES if it is set; 0,2 or GPU-<uuid>,… for some; sim:A10,… for simulated ones; ssh://USER@HOST/0,… for another host's, after this one's (default: ${default})."`
 	SSH           string        `name:"ssh" default:"ssh" placeholder:"COMMAND" help:"Command that reaches the hosts of --gpu ssh://… (default: ${default})."`
 	Period        string        `default:"auto" placeholder:"TIME" help:"Between readings of power: auto, or a time such as 10ms (default: ${default})."`
 	Silence       time.Duration `default:"2m" placeholder:"TIME" help:"Give a request up after so long without a byte: more than the longest prefill and queue (default: ${default})."`
@@ -236,6 +236,7 @@ func (c *target) prepare(t *terminal) (b *boards, period time.Duration, profile 
 	if b, err = c.openBoards(t); err != nil {
 		return nil, 0, profile, err
 	}
+	b.tell(t)
 	for _, board := range b.facts() {
 		for _, caveat := range caveats(board) {
 			fmt.Fprintln(t.err, "note:", caveat)

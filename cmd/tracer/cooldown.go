@@ -10,6 +10,7 @@ import (
 
 	"github.com/llm-tracer/tracer/internal/campaign"
 	"github.com/llm-tracer/tracer/sampler"
+	"github.com/llm-tracer/tracer/sampler/remote"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -26,13 +27,14 @@ const (
 type resting struct{ watts, degrees []float64 }
 
 // coolDown waits until the boards are near their rest, or the time for that is over, which is told. The first wait of a
-// block finds out what their rest is. Boards that are simulated within a run are new with each.
+// block finds out what their rest is. Boards that are simulated within a run are new with each; those of other hosts are not looked at.
 func (r *campaigning) coolDown(ctx context.Context, b *campaign.Board, rest *resting) (*resting, error) {
 	most := *r.file.CoolDown.AtMost
-	if strings.Contains(b.GPU, simPrefix) || most == 0 {
+	here, _ := remote.Split(b.GPU)
+	if here == "" || strings.Contains(here, simPrefix) || most == 0 {
 		return rest, nil
 	}
-	boards, err := openBoards(b.GPU, driverPatience)
+	boards, err := openBoards(here, driverPatience)
 	if err != nil {
 		return rest, err
 	}

@@ -79,13 +79,16 @@ func (d *doctor) boards(f *findings) {
 		return
 	}
 	defer library.Close() //nolint:errcheck // at exit
-	devices, err := library.Select(d.GPU)
+	devices, said, err := selectBoards(library, d.GPU)
 	if err != nil {
 		f.ill("boards", "name boards that are listed, or auto", err)
 		return
 	}
 	first := devices[0].Board()
 	f.well("driver", "%s, NVML %s, CUDA %s", first.DriverVersion, first.NVMLVersion, first.CUDAVersion)
+	if said != "" {
+		f.note("boards", said)
+	}
 	for _, device := range devices {
 		d.board(f, device)
 	}

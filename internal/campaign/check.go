@@ -172,6 +172,12 @@ func (f *File) BoardError(board int, key, format string, args ...any) error {
 	return f.At(fmt.Sprintf("$.boards[%d].%s", board, key), format, args...)
 }
 
+// BoardNamed is what is wrong with a board of that name.
+func (f *File) BoardNamed(name, format string, args ...any) error {
+	i := slices.IndexFunc(f.Boards, func(b Board) bool { return b.Name == name })
+	return f.BoardError(i, "gpu", "boards: "+format, args...)
+}
+
 // ModelError is what is wrong with a key of a model.
 func (f *File) ModelError(model int, key, format string, args ...any) error {
 	return f.At(fmt.Sprintf("$.models[%d].%s", model, key), format, args...)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,6 +150,57 @@ func TestSelectFindsBoardsByIndexAndUUID(t *testing.T) {
 				t.Errorf("Select(%q)[%d] is %s, want %s", c.which, i, got, uuid(c.want[i]))
 			}
 		}
+	}
+}
+
+// NVML shows all boards whatever CUDA_VISIBLE_DEVICES says.
+func TestVisibleFindsBoardsAsCUDADoes(t *testing.T) {
+	l, s := openFake(t, spec(t, "A10", 0), spec(t, "A10", 1), spec(t, "A10", 2))
+	uuid := func(i int) string { return s.Boards()[i].Board().UUID }
+	for _, c := range []struct {
+		list, order string
+		want        []int
+		err         string
+	}{
+		{"1", "", []int{1}, ""},
+		{" 2, 0", "FASTEST_FIRST", []int{2, 0}, ""},
+		{uuid(1), "", []int{1}, ""},
+		{uuid(2)[:12], "", []int{2}, ""},
+		{uuid(0)[:4], "", nil, `no board "GPU-"`},
+		{"", "", nil, ErrNoneVisible.Error()},
+		{"-1", "", nil, ErrNoneVisible.Error()},
+		{"NoDevFiles", "", nil, ErrNoneVisible.Error()},
+		{"3", "", nil, `no board "3"; there are 0: sim-A10`},
+		{"MIG-" + uuid(0) + "/1/0", "", nil, "is a MIG instance"},
+		{"0,0", "", nil, "is named twice"},
+	} {
+		visibleAre(t, l, c.list, c.order, c.want, c.err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, s = openFake(t, spec(t, "L4", 0), spec(t, "H100-SXM", 1))
+	visibleAre(t, l, "0", "", nil, "0 counts boards as CUDA does, the fastest first, and there are several kinds; set CUDA_DEVICE_ORDER=PCI_BUS_ID")
+	visibleAre(t, l, "0", "PCI_BUS_ID", []int{0}, "")
+	visibleAre(t, l, uuid(1), "", []int{1}, "")
+	visibleAre(t, l, uuid(1)[:12], "", []int{1}, "")
+}
+
+func visibleAre(t *testing.T, l *Library, list, order string, want []int, wrong string) {
+	t.Helper()
+	devices, err := l.Visible(list, order)
+	if wrong != "" {
+		if err == nil || !strings.Contains(err.Error(), wrong) {
+			t.Errorf("Visible(%q, %q) = %v, want %s", list, order, err, wrong)
+		}
+		return
+	}
+	var got []int
+	for _, d := range devices {
+		got = append(got, int(d.Board().Index))
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("Visible(%q, %q) = %v, %v, want %v", list, order, got, err, want)
 	}
 }
 

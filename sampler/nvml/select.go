@@ -1,6 +1,7 @@
 package nvml
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/llm-tracer/tracer/sampler"
 )
+
+// ErrSilent is a board that NVML enumerates and that does not answer.
+var ErrSilent = errors.New("a board does not answer")
 
 // findBoards describes every board that NVML enumerates. One that does not answer keeps its place, so that others are
 // not renumbered.
@@ -23,7 +27,7 @@ func (l *Library) findBoards() error {
 	for i := range count {
 		b, err := l.newBoard(i)
 		if err != nil {
-			b = &Board{library: l, err: err}
+			b = &Board{library: l, err: fmt.Errorf("%w: %w", ErrSilent, err)}
 			b.about.Index = int32(i)
 		}
 		l.boards = append(l.boards, b)
