@@ -104,6 +104,9 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 		return err
 	}
 	defer boards.closeAll()
+	if err := c.resumed.checkBoards(t, boards.facts()); err != nil {
+		return err
+	}
 	c.recall(t, boards)
 	plan, err := sampler.PlanFor(boards.facts(), period)
 	if err != nil {

@@ -56,9 +56,10 @@ func flagText(v reflect.Value) string {
 
 // resumption is what is left to do of a run and those that have gone on with it.
 type resumption struct {
-	root store.Manifest // the first run
-	done map[sending]bool
-	sent []analysis.Sent
+	root   store.Manifest // the first run
+	boards []schema.Board // of the first run
+	done   map[sending]bool
+	sent   []analysis.Sent
 }
 
 // sending is one repetition of one prompt.
@@ -108,6 +109,9 @@ func (c *collect) takeUp(t *terminal, k *kong.Context) (left bool, err error) {
 		return false, usage("--resume %s: a run of tracer overhead compares blocks of one sitting; run it again", c.Resume)
 	}
 	c.resumed = &resumption{root: *root, done: map[sending]bool{}}
+	if c.resumed.boards, err = (analysis.Dataset{Dir: c.Out}).Measured(root); err != nil {
+		return false, err
+	}
 	for i := range runs {
 		sent, err := analysis.Dataset{Dir: c.Out}.Sent(&runs[i])
 		if err != nil {
@@ -296,7 +300,7 @@ func takeOver(k *kong.Context, run *store.Manifest) error {
 	var refused []error
 	for _, f := range k.Selected().Flags {
 		theirs, known := run.Job.Options[f.Name]
-		if !known {
+		if !known || f.Name == "gpu" && movable(run.Rank) && given(k, f.Name) { // a scheduler starts a rank again on what is free
 			continue
 		}
 		if givenHere(k, f.Name) {
@@ -317,6 +321,11 @@ func takeOver(k *kong.Context, run *store.Manifest) error {
 		return &codedError{exitUsage, errors.Join(refused...)}
 	}
 	return nil
+}
+
+// given says whether a flag was given at all, be it in the environment or a file.
+func given(k *kong.Context, flag string) bool {
+	return slices.ContainsFunc(k.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == flag })
 }
 
 // givenHere says whether a flag stands on the command line.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/llm-tracer/tracer/pipeline/journal"
@@ -43,4 +45,36 @@ func TestResumingSaysWhatIsInTheWay(t *testing.T) {
 	own := store.RunName("one", hostname()) + ".json"
 	write(t, filepath.Join(commits, own), []byte(`{`))
 	ends(t, exitFailure, resume("one"), `manifest \S+`+own+` cannot be read`)
+}
+
+// A rank that a scheduler starts again gets the board that is free now: one of the run's kind goes on with it, and is told; another
+// kind is a conflict.
+func TestARankGoesOnOnBoardsOfItsKind(t *testing.T) {
+	t.Parallel()
+	dir := inMemory(t)
+	args := slices.DeleteFunc(shortRun(dir, "job", "--rank", "0", "--go-on", "--repeat", "4"), func(arg string) bool { return arg == "--gpu" || arg == "sim:H200" })
+	on := func(gpu string) *exec.Cmd {
+		cmd := exec.Command(program(t), args...)
+		cmd.Env = environ("TRACER_GPU=" + gpu)
+		return cmd
+	}
+	again := func(gpu string, code int, words ...string) {
+		t.Helper()
+		cmd := on(gpu)
+		out, _ := cmd.CombinedOutput() // the code tells
+		holds(t, cmd.ProcessState.ExitCode(), string(out), code, words...)
+	}
+	s := startUntil(t, dir, "job.r0", 6_000, append([]string{"env", "TRACER_GPU=sim:H200"}, of(t, args)...))
+	_ = s.Process.Signal(os.Interrupt)
+	s.ends(t, exitInterrupted)
+	again("sim:L4", exitConflict, `run job\.r0 was measured on sim-H200 GPU-\S+, and here is sim-L4 GPU-\S+: what goes on with a run is of its kind`, `--constraint`)
+	if n := len(manifests(t, dir)); n != 1 {
+		t.Fatalf("%d runs", n)
+	}
+	again("sim:H200,sim:H200", exitOK, `note: run job\.r0 goes on, now on sim-H200 GPU-\S+, sim-H200 GPU-\S+; it began on sim-H200 GPU-`, `run job\.r0\.2, complete`)
+	if gpu := committed(t, dir, "job.r0.2").Job.Options["gpu"]; gpu != "sim:H200,sim:H200" {
+		t.Errorf("its --gpu is kept as %q", gpu)
+	}
+	again("sim:L4", exitOK, `run job\.r0 is complete`)
+	ends(t, exitOK, []string{"verify", "--strict", dir}, `0 errors, 0 warnings`)
 }

@@ -179,7 +179,7 @@ func Spools() (all []Spool, err error) {
 }
 
 // Fetch brings back into the spool what going on with a run needs of it and of those that have gone on with it: manifests,
-// requests and prompts.
+// requests, boards and prompts.
 func (s Spool) Fetch(ctx context.Context, b *Bucket, runID string) error {
 	catalog, bodies, err := b.catalog(ctx, filepath.Join(s.Dir, "_tracer"))
 	if err != nil {
@@ -199,7 +199,8 @@ func (s Spool) Fetch(ctx context.Context, b *Bucket, runID string) error {
 			return fmt.Errorf("run %s cannot be gone on with: %s was compacted before it was pushed; begin a new run", runID, s.At)
 		}
 		for _, f := range append(slices.Clone(m.Files), store.File{Path: corpusOf(m)}) {
-			if strings.HasPrefix(f.Path, schema.Requests.Name+"/") || f.SHA256 == "" {
+			table, _, _ := strings.Cut(f.Path, "/")
+			if table == schema.Requests.Name || table == schema.Runs.Name || f.SHA256 == "" {
 				if err := b.download(ctx, f, filepath.Join(s.Dir, f.Path)); err != nil {
 					return err
 				}
