@@ -39,7 +39,7 @@ func checkModel(file *campaign.File, i int, l *layers) error {
 		if _, err := catalog.ModelByName(m.Model); m.Model != "" && err != nil {
 			return usage("%w", file.ModelError(i, "model", "models: model: %v", err))
 		}
-	} else if err := nebula.CheckEndpoint(m.Endpoint); err != nil {
+	} else if err := nebula.CheckEndpoint(m.On(1).Endpoint); err != nil {
 		return usage("%w", file.ModelError(i, "endpoint", "models: endpoint: %v", err))
 	}
 	flags := file.Flags(m)

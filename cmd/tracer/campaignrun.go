@@ -119,11 +119,15 @@ func (r *campaigning) cell(ctx context.Context, c *campaign.Cell) error {
 		return err
 	}
 	defer log.Close() //nolint:errcheck // what the run said is not what it measured
-	at, err := log.Seek(0, io.SeekEnd)
+	end, err := log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("/proc/self/exe", r.file.Arguments(c)...) //nolint:gosec // this very program, replaced on disk or not
+	at := *c
+	if r.server != nil {
+		at.Model = r.server.model // on its port
+	}
+	cmd := exec.Command("/proc/self/exe", r.file.Arguments(&at)...) //nolint:gosec // this very program, replaced on disk or not
 	cmd.Args[0], cmd.Stdout, cmd.Stderr = "tracer", log, log
 	p, err := startProcess(cmd)
 	if err != nil {
@@ -139,7 +143,7 @@ func (r *campaigning) cell(ctx context.Context, c *campaign.Cell) error {
 	}
 	p.owner.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != exitOK {
-		return fmt.Errorf("%s (exit code %d; %s)", cmp.Or(lastComplaint(path, at), cmd.ProcessState.String()), code, path)
+		return fmt.Errorf("%s (exit code %d; %s)", cmp.Or(lastComplaint(path, end), cmd.ProcessState.String()), code, path)
 	}
 	return nil
 }

@@ -17,13 +17,18 @@ import (
 	"github.com/llm-tracer/tracer/sampler/remote"
 )
 
-// probeEvery is how often a server that starts is asked whether it is ready.
-const probeEvery = 200 * time.Millisecond
+const (
+	// probeEvery is how often a server that starts is asked whether it is ready.
+	probeEvery = 200 * time.Millisecond
+	// portPatience is with a host that does not say whether anything listens.
+	portPatience = 5 * time.Second
+)
 
 // served is a model's server that the campaign has started.
 type served struct {
 	*process
-	model *campaign.Model
+	model   *campaign.Model // on its port
+	release func()          // gives the port up
 }
 
 // serve has the block's model served, if that is the campaign's to do and it is not.
@@ -39,12 +44,16 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 			return nil
 		}
 	}
-	for _, probe := range b.Model.Probes() {
-		if _, err := statusOf(ctx, probe); err == nil {
-			return fmt.Errorf("serve: something answers at %s before %s is started; stop it, or leave serve out", probe, b.Model.Name)
-		}
+	model, release, err := r.portFor(ctx, b.Model)
+	if err != nil {
+		return fmt.Errorf("serve: %s: %w", b.Model.Name, err)
 	}
-	env, err := serveEnv(b)
+	defer func() {
+		if r.server == nil {
+			release()
+		}
+	}()
+	env, err := serveEnv(b, model)
 	if err != nil {
 		return fmt.Errorf("serve: %s: %w", b.Model.Name, err)
 	}
@@ -53,14 +62,14 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()                                                           //nolint:errcheck // the server has it
-	cmd := exec.Command(b.Model.Serve.Command[0], b.Model.Serve.Command[1:]...) //nolint:gosec // the user's own
+	defer log.Close()                                                       //nolint:errcheck // the server has it
+	cmd := exec.Command(model.Serve.Command[0], model.Serve.Command[1:]...) //nolint:gosec // the user's own
 	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, env
 	p, err := startProcess(cmd)
 	if err != nil {
 		return fmt.Errorf("serve: starting %s: %w", b.Model.Name, err)
 	}
-	r.server = &served{process: p, model: b.Model}
+	r.server = &served{process: p, model: model, release: release}
 	r.serving.Store(p)
 	if err := r.server.ready(ctx); err != nil {
 		r.stopServing()
@@ -70,13 +79,13 @@ func (r *campaigning) serve(ctx context.Context, b *campaign.Block) error {
 }
 
 // serveEnv is the environment with the board that the server is to use, and the file's own variables.
-func serveEnv(b *campaign.Block) (env []string, err error) {
+func serveEnv(b *campaign.Block, model *campaign.Model) (env []string, err error) {
 	env = os.Environ()
 	if here, _ := remote.Split(b.Board.GPU); here != "" && here != "auto" && !strings.Contains(here, simPrefix) {
 		env = append(env, deviceOrder+"=PCI_BUS_ID", visibleDevices+"="+here)
 	}
-	for _, name := range slices.Sorted(maps.Keys(b.Model.Serve.Env)) {
-		value := os.Expand(b.Model.Serve.Env[name], func(from string) string {
+	for _, name := range slices.Sorted(maps.Keys(model.Serve.Env)) {
+		value := os.Expand(model.Serve.Env[name], func(from string) string {
 			v, set := os.LookupEnv(from)
 			if !set && err == nil {
 				err = fmt.Errorf("env: %s is to be ${%s}, which is not set; export it, be it empty", name, from)
@@ -92,6 +101,7 @@ func (r *campaigning) stopServing() {
 	if r.server != nil {
 		r.server.stop(r.server.model.Serve.Stop)
 		r.serving.Store(nil)
+		r.server.release()
 		r.server = nil
 	}
 }

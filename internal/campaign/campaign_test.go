@@ -70,6 +70,17 @@ func TestAFileIsReadWithItsDefaults(t *testing.T) {
 	}
 }
 
+func TestAPortThatIsLeftOpenIsFilledInEverywhere(t *testing.T) {
+	text := strings.NewReplacer("http://127.0.0.1:8000/v1", "http://127.0.0.1:{port}/v1", "vllm serve it", "vllm serve it --port {port}", "${HF_TOKEN}", "{port}").Replace(whole)
+	m := &parsed(t, text).Models[1]
+	on := m.On(4711)
+	got := fmt.Sprint(on.Endpoint, on.Serve.Command, on.Serve.Env, on.Probes())
+	want := "http://127.0.0.1:4711/v1[sh -c vllm serve it --port 4711] map[HF_TOKEN:4711] [http://127.0.0.1:4711/health http://127.0.0.1:4711/v1/models]"
+	if got != want || !m.AnyPort() || !strings.Contains(m.Serve.Command[2], "{port}") {
+		t.Errorf("%s, of %+v", got, m)
+	}
+}
+
 // Every cell comes once, whole blocks after one another, repetition by repetition, in an order that the seed decides.
 func TestBlocksAreAllCellsInAnOrderOfTheSeed(t *testing.T) {
 	f := parsed(t, whole)
@@ -124,6 +135,9 @@ func TestMistakesAreNamedWithTheirLine(t *testing.T) {
 		{"[--constraint=a100, --gpus=1]", `["--gpus=1\nrm x"]`, "c.yaml:8: boards: slurm: each is an option of sbatch"},
 		{"within: 2m", "within: -2m", "c.yaml:14: serve: within and stop"},
 		{"{HF_TOKEN:", "{HF TOKEN:", "c.yaml:15: serve: env: a name is of letters"},
+		{"endpoint: sim,", "endpoint: 'http://127.0.0.1:{port}',", "c.yaml:10: models: endpoint: {port} is of a server that the campaign starts"},
+		{"http://127.0.0.1:8000/v1", "http://127.0.0.1:{port}/v1", "c.yaml:14: serve: {port} stands in the endpoint or in command and env alone"},
+		{"command: vllm serve it", "command: vllm serve it --port {port}", "c.yaml:14: serve: {port} stands in the endpoint or in command and env alone"},
 		{"[prefill]", "[prefil]", "c.yaml:18: workloads: there are prefill and decode"},
 		{"sizes: [10, 100]", "sizes: [10, 10]", "c.yaml:19: sizes: "},
 		{"sizes: [10, 100]", "sizes: [10, -1]", "c.yaml:19: sizes: "},

@@ -105,6 +105,9 @@ func (f *File) checkModel(i int) error {
 			return f.At(at, "models: %s is %s under another name; leave it out, and give repetitions for more runs", f.Models[i].Name, f.Models[j].Name)
 		}
 	}
+	if m.Serve == nil && strings.Contains(m.Endpoint, portMark) {
+		return f.At(at+".endpoint", "models: endpoint: %s is of a server that the campaign starts; name the port, or give serve", portMark)
+	}
 	if m.Serve == nil {
 		return nil
 	}
@@ -120,12 +123,15 @@ func (f *File) checkServe(m *Model, at string) error {
 	case m.Serve.Within < time.Second || m.Serve.Stop < time.Second:
 		return f.At(at+".serve", "serve: within and stop are times of 1s or more")
 	}
+	if given := m.Serve.takesPort(); given != strings.Contains(m.Endpoint, portMark) {
+		return f.At(at+".serve", "serve: %s stands in the endpoint or in command and env alone; give it in both, or in none", portMark)
+	}
 	for name := range m.Serve.Env {
 		if !envName.MatchString(name) {
 			return f.At(at+".serve.env", "serve: env: a name is of letters, digits and '_', and begins with no digit")
 		}
 	}
-	for _, probe := range m.Probes() {
+	for _, probe := range m.On(1).Probes() {
 		if u, err := url.Parse(probe); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return f.At(at, "serve: ready, or else the model's endpoint, is no http(s) URL that could be asked whether the server is ready")
 		}
