@@ -36,7 +36,7 @@ func (c *cardCommand) Run(t *terminal) error {
 	if c.Licence != "" && !licences.MatchString(c.Licence) {
 		return usage("--license %s: give one of Hugging Face's abbreviations, such as cc-by-4.0, mit or other", c.Licence)
 	}
-	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
+	return t.withDataset(c.Dir, nil, func(ctx context.Context, d *query.Dataset) error {
 		card, err := analysis.NewCard(ctx, d, d.Dir())
 		if err != nil {
 			return err

@@ -85,7 +85,11 @@ func side(flag, text, dir string) (analysis.Side, error) {
 
 // measure reads one of the two.
 func (t *terminal) measure(s analysis.Side) (m analysis.Measured, err error) {
-	err = t.withDataset(s.Dir, func(ctx context.Context, d *query.Dataset) error {
+	var runs []string
+	if s.Run != "" {
+		runs = []string{s.Run}
+	}
+	err = t.withDataset(s.Dir, runs, func(ctx context.Context, d *query.Dataset) error {
 		m, err = analysis.Measure(ctx, d, s)
 		return err
 	})

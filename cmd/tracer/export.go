@@ -41,7 +41,7 @@ func (c *exportCommand) Run(t *terminal) error {
 		return err
 	}
 	order := export.Order{Choice: c.choice(), Format: c.Format, AllColumns: c.AllColumns, Samples: c.Samples, Hardware: given}
-	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) (err error) {
+	return t.withDataset(c.Dir, c.Runs, func(ctx context.Context, d *query.Dataset) (err error) {
 		folder, err := export.Create(c.Output, c.Force)
 		if err != nil {
 			return err

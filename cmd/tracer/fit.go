@@ -36,7 +36,7 @@ func (c chosen) refused(err error) error {
 
 // withChosen opens what of a dataset the flags choose.
 func (t *terminal) withChosen(dir string, c chosen, f func(context.Context, *query.Dataset) error) error {
-	return t.withDataset(dir, func(ctx context.Context, d *query.Dataset) error {
+	return t.withDataset(dir, c.Runs, func(ctx context.Context, d *query.Dataset) error {
 		if err := d.Choose(ctx, c.choice()); err != nil {
 			return c.refused(err)
 		}
@@ -98,7 +98,7 @@ func (c *fitCommand) Run(t *terminal) error {
 			return err
 		}
 	}
-	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
+	return t.withDataset(c.Dir, c.Runs, func(ctx context.Context, d *query.Dataset) error {
 		fits, err := fit.Of(ctx, d, c.choice(), given)
 		if err != nil {
 			return c.refused(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/pipeline/bucket"
@@ -74,15 +75,16 @@ func (c *queryCommand) text(stdin io.Reader) (string, error) {
 	return c.SQL, nil
 }
 
-// withDataset opens a dataset for as long as f works on it. Ctrl-C ends f, and nothing is left behind.
-func (t *terminal) withDataset(dir string, f func(context.Context, *query.Dataset) error) error {
+// withDataset opens a dataset for as long as f works on it; of one in a store, what has rows of the runs that are named, or all. Ctrl-C
+// ends f, and nothing is left behind.
+func (t *terminal) withDataset(dir string, runs []string, f func(context.Context, *query.Dataset) error) error {
 	ctx, stop := interruptible()
 	defer stop()
-	return stopped(ctx, t.inFolder(ctx, dir, bucket.Look{}, func(dir string) error { return t.withFolder(ctx, dir, f) }))
+	return stopped(ctx, t.inView(ctx, dir, bucket.Look{Runs: runs}, func(v *bucket.View) error { return t.withView(ctx, v, f) }))
 }
 
-func (t *terminal) withFolder(ctx context.Context, dir string, f func(context.Context, *query.Dataset) error) error {
-	d, err := query.Open(ctx, dir)
+func (t *terminal) withView(ctx context.Context, v *bucket.View, f func(context.Context, *query.Dataset) error) error {
+	d, err := query.Open(ctx, v.Dir)
 	if errors.Is(err, query.ErrNoDataset) {
 		return usage("%w; name a folder that tracer collect wrote", err)
 	}
@@ -92,8 +94,9 @@ func (t *terminal) withFolder(ctx context.Context, dir string, f func(context.Co
 	if n := len(d.Uncommitted()); n > 0 {
 		fmt.Fprintf(t.err, "note: %d files are left out, for no manifest lists them (%s, …): they belong to a run that is not committed\n", n, query.Printable(d.Uncommitted()[0]))
 	}
-	if n := len(d.Missing()); n > 0 {
-		fmt.Fprintf(t.err, "note: %d files that manifests list are gone (%s, …): what they held is not counted\n", n, query.Printable(d.Missing()[0]))
+	gone := slices.DeleteFunc(slices.Clone(d.Missing()), func(file string) bool { return v.LeftOut[file] })
+	if n := len(gone); n > 0 {
+		fmt.Fprintf(t.err, "note: %d files that manifests list are gone (%s, …): what they held is not counted\n", n, query.Printable(gone[0]))
 	}
 	err = errors.Join(f(ctx, d), d.Close())
 	if complaint, ok := errors.AsType[*query.SQLError](err); ok {

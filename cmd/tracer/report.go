@@ -52,7 +52,7 @@ func (c *reportCommand) Run(t *terminal) error {
 
 // build reads what is drawn and hands it on.
 func (c *drawn) build(t *terminal, use func(*report.Model) error) error {
-	return t.withDataset(c.Dir, func(ctx context.Context, d *query.Dataset) error {
+	return t.withDataset(c.Dir, c.Runs, func(ctx context.Context, d *query.Dataset) error {
 		m, err := report.Build(ctx, d, c.Dir, version, c.choice())
 		if errors.Is(err, report.ErrNoRuns) {
 			return usage("%s: %w; tracer collect --out %s measures one", c.Dir, report.ErrNoRuns, c.Dir)

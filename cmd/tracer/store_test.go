@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/llm-tracer/tracer/internal/versitygw"
+	"github.com/llm-tracer/tracer/pipeline/store"
 )
 
 var storeWriters = flag.Int("store.writers", 8, "processes that write into one store at once")
@@ -227,4 +228,64 @@ func manifestsOf(t *testing.T, dir string) (ids []string) {
 		ids = append(ids, m.RunID)
 	}
 	return ids
+}
+
+// Who asks for some runs of a store waits for their objects alone, compacted or not, and hears of no others.
+func TestReadingOneRunOfAStoreFetchesNoOthers(t *testing.T) {
+	t.Parallel()
+	server := versitygw.Start(t)
+	dir := sampleDataset(t)
+	for _, name := range []string{"whole", "compacted"} {
+		u, url := userOf(t, server.Endpoint), bucketURL+name
+		if name == "compacted" {
+			u.does(exitOK, "compact", dir)
+		}
+		u.does(exitOK, "push", dir, url)
+		catalog, err := store.ReadCatalog(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of := func(run string) (sums []string) {
+			for file, owners := range catalog.Owners() {
+				if f, live := catalog.Live()[file]; live && slices.ContainsFunc(owners, func(o string) bool { return strings.HasPrefix(o, run+"-") }) {
+					sums = append(sums, f.SHA256+".parquet")
+				}
+			}
+			slices.Sort(sums)
+			return slices.Compact(sums)
+		}
+		for _, args := range [][]string{
+			{"summary", "DIR", "--run", "sample-a10"},
+			{"query", "DIR", "--run", "sample-a10", "SELECT count(*), sum(power_instant_w) FROM samples", "--csv"},
+			{"fit", "DIR", "--run", "sample-a10"},
+			{"export", "DIR", "--run", "sample-a10", "--format", "csv", "--force", "-o", filepath.Join(u.home, "export")},
+			{"report", "DIR", "--run", "sample-a10", "-o", filepath.Join(u.home, "report.html")},
+		} {
+			local, remote := slices.Clone(args), slices.Clone(args)
+			local[1], remote[1] = dir, url
+			said := u.does(exitOK, remote...)
+			if want := strings.ReplaceAll(u.does(exitOK, local...), dir, url); strings.Contains(said, "gone") || !strings.HasSuffix(said, want) {
+				t.Errorf("tracer %s: of the store\n%s\nof the copy\n%s", strings.Join(remote, " "), said, want)
+			}
+			if got := namesIn(t, filepath.Join(u.home, "cache", "objects")); !slices.Equal(got, of("sample-a10")) {
+				t.Errorf("tracer %s has fetched %q, and the run is in %q", strings.Join(remote, " "), got, of("sample-a10"))
+			}
+		}
+		if said := u.does(exitUsage, "summary", url, "--run", "none"); !strings.Contains(said, "there is no run none; there are ") || !strings.Contains(said, "(sample-h100-sxm)") {
+			t.Error(said)
+		}
+	}
+}
+
+// namesIn are the files of a folder, in order.
+func namesIn(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }

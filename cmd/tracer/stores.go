@@ -36,9 +36,13 @@ func place(text string) (bucket.Location, error) {
 }
 
 // inFolder gives f the dataset as a folder: the one that is named, or a view of a store that is there as long as f runs.
-func (t *terminal) inFolder(ctx context.Context, dir string, look bucket.Look, f func(dir string) error) (err error) {
+func (t *terminal) inFolder(ctx context.Context, dir string, look bucket.Look, f func(dir string) error) error {
+	return t.inView(ctx, dir, look, func(v *bucket.View) error { return f(v.Dir) })
+}
+
+func (t *terminal) inView(ctx context.Context, dir string, look bucket.Look, f func(v *bucket.View) error) (err error) {
 	if !bucket.IsRemote(dir) {
-		return f(dir)
+		return f(&bucket.View{Dir: dir})
 	}
 	at, err := place(dir)
 	if err != nil {
@@ -63,7 +67,7 @@ func (t *terminal) inFolder(ctx context.Context, dir string, look bucket.Look, f
 		return err
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
-	return f(view.Dir)
+	return f(view)
 }
 
 // local refuses a store where only a folder will do.

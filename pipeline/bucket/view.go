@@ -43,7 +43,9 @@ var ErrChanged = errors.New("the object is not as its manifest says")
 
 // View is a dataset in a store as a folder, for as long as one command reads it.
 type View struct {
-	Dir  string
+	Dir     string
+	LeftOut map[string]bool // committed files that were not asked for
+
 	held *os.File
 }
 
@@ -51,6 +53,7 @@ type View struct {
 type Look struct {
 	Anew   bool     // every object is read from the store, as it is, and also those that no manifest names
 	Tables []string // these alone; all of them where none is named
+	Runs   []string // the files with rows of these runs alone; all of them where none is named, or one is not there
 	Tell   func(objects int, bytes int64)
 }
 
@@ -153,6 +156,12 @@ func (b *Bucket) fill(ctx context.Context, v *View, cache string, look Look) err
 	if err != nil {
 		return err
 	}
+	v.LeftOut = map[string]bool{}
+	for key := range catalog.Live() {
+		if _, wanted := files[key]; !wanted {
+			v.LeftOut[key] = true
+		}
+	}
 	return b.fetch(ctx, v, cache, files, look)
 }
 
@@ -171,6 +180,9 @@ func (b *Bucket) wanted(ctx context.Context, catalog *store.Catalog, look Look) 
 			return !slices.Contains(look.Tables, table)
 		})
 	}
+	if len(look.Runs) > 0 {
+		ofRuns(catalog, look.Runs, files)
+	}
 	if !look.Anew {
 		return files, nil
 	}
@@ -181,6 +193,25 @@ func (b *Bucket) wanted(ctx context.Context, catalog *store.Catalog, look Look) 
 		}
 	}
 	return files, err
+}
+
+// ofRuns leaves the files that hold anything of those runs. Where one of them is not there, all runs' own rows stay instead, for
+// whoever reads them to say which there are.
+func ofRuns(catalog *store.Catalog, runs []string, files map[string]store.File) {
+	names, found, corpora := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for name, m := range catalog.Runs {
+		if slices.Contains(runs, m.RunID) {
+			names[name], found[m.RunID], corpora[corpusOf(m)] = true, true, true
+		}
+	}
+	all := slices.ContainsFunc(runs, func(id string) bool { return !found[id] })
+	owners := catalog.Owners()
+	maps.DeleteFunc(files, func(key string, _ store.File) bool {
+		if all {
+			return !strings.HasPrefix(key, schema.Runs.Name+"/")
+		}
+		return !corpora[key] && key != readme && !slices.ContainsFunc(owners[key], func(name string) bool { return names[name] })
+	})
 }
 
 // fetch brings the files into the view, from the cache where they are there.
