@@ -115,6 +115,10 @@ func TestRemoteHostThatCannotBeUsedIsOneError(t *testing.T) {
 					t.Errorf("says nothing of %q:\n%s", want, out)
 				}
 			}
+			if complaint, _, _ := strings.Cut(out[strings.Index(out, "tracer: "):], "\n"); slices.Contains([]string{"name", "port", "not let in"}, c.name) &&
+				strings.Count(complaint, "no-such-host.invalid")+strings.Count(complaint, "10.231.1.2") != 1 {
+				t.Errorf("names the host more than once:\n%s", complaint)
+			}
 			if strings.Contains(out, "goroutine") || strings.Contains(out, "secret") {
 				t.Errorf("says too much:\n%s", out)
 			}

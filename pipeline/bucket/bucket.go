@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 	"time"
@@ -16,9 +15,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // azblob://
-	_ "gocloud.dev/blob/gcsblob"   // gs://
 	"gocloud.dev/gcerrors"
-	"gocloud.dev/gcp"
 )
 
 // What is tried again, and how long. The libraries try on their own as well, three times at most.
@@ -50,12 +47,8 @@ func Open(ctx context.Context, at Location) (*Bucket, error) {
 	switch {
 	case at.url.Scheme == "s3":
 		b, err = openS3(ctx, at.url)
-	case at.url.Scheme == "gs" && !at.url.Query().Has("anonymous") && os.Getenv("STORAGE_EMULATOR_HOST") == "":
-		// gcsblob itself would warn on stdout, and go on with a key that is none.
-		if _, err = gcp.DefaultCredentials(ctx); err != nil {
-			break
-		}
-		fallthrough
+	case at.url.Scheme == "gs":
+		b, err = openGS(ctx, at.url)
 	default:
 		b, err = blob.OpenBucket(ctx, at.url.String())
 	}

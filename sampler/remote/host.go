@@ -70,7 +70,7 @@ type Host struct {
 	boot  string // of the host, when last attached
 }
 
-// Open connects to a host, copies this program there where it must, and has the agent open the boards.
+// Open connects to a host, whose name its errors leave to the caller, copies this program there where it must, and has the agent open the boards.
 func Open(ctx context.Context, c Config) (*Host, error) {
 	p, err := thisProgram()
 	if err != nil {
@@ -89,7 +89,7 @@ func Open(ctx context.Context, c Config) (*Host, error) {
 	}
 	if err != nil {
 		stop()
-		return nil, fmt.Errorf("%s: %w", c.Name, err)
+		return nil, err
 	}
 	h.facts = first.hello.Facts
 	for i := range h.facts.Boards {

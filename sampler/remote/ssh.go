@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,7 +78,11 @@ func (c *complaints) String() string {
 	defer c.mu.Unlock()
 	var lines []string
 	for line := range strings.Lines(string(c.text)) {
-		if line = strings.TrimSpace(line); line != "" {
+		line = strings.TrimSpace(line)
+		for _, own := range itself {
+			line = own.begins.ReplaceAllString(line, own.keeps)
+		}
+		if line != "" {
 			lines = append(lines, line)
 		}
 	}
@@ -166,15 +171,26 @@ func (l *link) close() {
 	_ = l.cmd.Wait() // how ssh ended tells nothing that it has not said
 }
 
-// mends are what to do about the complaints of ssh.
+// mends are what to do about the complaints of ssh. {host} is as ssh takes it, in commands.
 var mends = []struct{ says, mend string }{
-	{"Host key verification failed", "the host's key is not known, or has changed: log in once by hand (ssh %[1]s) and compare the key's fingerprint"},
-	{"Permission denied", "ssh must get in without a password: put a key on the host (ssh-copy-id %[1]s) and load it (ssh-add); ssh -o BatchMode=yes %[1]s true shows whether it does"},
-	{"Could not resolve hostname", "no host of that name is known: check the spelling, or give it a Host entry in ~/.ssh/config (%[1]s)"},
-	{"Connection refused", "nothing listens there: is ssh's server running, and on that port (%[1]s)?"},
-	{"timed out", "the host does not answer: is it up, and not behind a firewall (%[1]s)?"},
-	{"No route to host", "there is no way to the host: is it up, and in reach of this network (%[1]s)?"},
-	{"GLIBC", "the host's C library is older than the one this program was built with: build tracer on that host or an older system, and run that (%[1]s)"},
+	{"Host key verification failed", "the host's key is not known, or has changed: log in once by hand (ssh {host}) and compare the key's fingerprint"},
+	{"Permission denied", "ssh must get in without a password: put a key on the host (ssh-copy-id {host}) and load it (ssh-add); ssh -o BatchMode=yes {host} true shows whether it does"},
+	{"Could not resolve hostname", "no host of that name is known: check the spelling, or give it a Host entry in ~/.ssh/config"},
+	{"Connection refused", "nothing listens there: is ssh's server running, and on that port?"},
+	{"timed out", "the host does not answer: is it up, and not behind a firewall?"},
+	{"No route to host", "there is no way to the host: is it up, and in reach of this network?"},
+	{"GLIBC", "the host's C library is older than the one this program was built with: build tracer on that host or an older system, and run that"},
+}
+
+// itself is how ssh begins a complaint with its own name or the host's, which whoever tells of it has named.
+var itself = []struct {
+	begins *regexp.Regexp
+	keeps  string
+}{
+	{regexp.MustCompile(`^ssh: connect to host \S+ (port \d+: )`), "$1"},
+	{regexp.MustCompile(`^ssh: (Could not resolve hostname) \S+:`), "$1:"},
+	{regexp.MustCompile(`^\S+@\S+: (Permission denied)`), "$1"},
+	{regexp.MustCompile(`^ssh: `), ""},
 }
 
 // explain is the error of a connection that did not come about.
@@ -190,7 +206,7 @@ func (l *link) explain(ctx context.Context, err error, late bool) error {
 	}
 	for _, m := range mends {
 		if strings.Contains(said, m.says) {
-			return fmt.Errorf("%w: %s\n%s", ErrSSH, said, fmt.Sprintf(m.mend, l.address()))
+			return fmt.Errorf("%w: %s\n%s", ErrSSH, said, strings.ReplaceAll(m.mend, "{host}", l.address()))
 		}
 	}
 	if said == "" {
