@@ -99,7 +99,8 @@ sound "$work/campaign"
 echo "== put back into the queue while it runs, and another whose time is over (SIGTERM before): both commit, and go on"
 long=("${sim[@]}" --workload decode --sizes 100 --prompts 40)
 requeued=$(submit --job-name=requeued -- "${long[@]}" --out "$work/requeued")
-limited=$(submit --job-name=limited --time=1 --signal=TERM@50 -- "${long[@]}" --out "$work/limited")
+# Slurm may be half a minute late with the signal.
+limited=$(submit --job-name=limited --time=1 --signal=TERM@50 -- "${long[@]}" --prompts 60 --out "$work/limited")
 for _ in $(seq 100); do
 	! grep -q "requests to" "$work/requeued-$requeued.log" 2>/dev/null || break
 	sleep 0.1
