@@ -32,6 +32,7 @@ type parquetWriter struct {
 	runs   []*runColumn
 	ctx    context.Context //nolint:containedctx // pqarrow takes its options through one
 	levels levels
+	dense  dense
 }
 
 // levels are reusable definition levels: all present, all absent, and a column's own.
@@ -137,9 +138,12 @@ func (w *parquetWriter) writeColumn(i int, a arrow.Array) error {
 	case *array.List:
 		definition, repetition := listLevels(a)
 		return pqarrow.WriteArrowToColumn(w.ctx, column, a.ListValues(), definition, repetition, true)
-	default:
-		return pqarrow.WriteArrowToColumn(w.ctx, column, a, w.levels.of(a, nullable), nil, nullable)
 	}
+	levels := w.levels.of(a, nullable)
+	if written, err := w.dense.write(column, a, levels); written || err != nil {
+		return err
+	}
+	return pqarrow.WriteArrowToColumn(w.ctx, column, a, levels, nil, nullable)
 }
 
 // of are the definition levels of a flat column; a required one has none.
@@ -154,11 +158,21 @@ func (l *levels) of(a arrow.Array, nullable bool) []int16 {
 	}
 	l.own = l.own[:0]
 	valid, offset := a.NullBitmapBytes(), a.Data().Offset()
-	for i := offset; i < offset+a.Len(); i++ {
-		l.own = append(l.own, int16(valid[i/8]>>(i%8)&1))
+	for i := offset / 8; len(l.own) < a.Len()+offset%8; i++ {
+		l.own = append(l.own, levelsOf[valid[i]][:]...)
 	}
-	return l.own
+	return l.own[offset%8:][:a.Len()]
 }
+
+// levelsOf are the definition levels of the rows that a byte of a validity bitmap stands for.
+var levelsOf = func() (all [256][8]int16) {
+	for b := range all {
+		for i := range all[b] {
+			all[b][i] = int16(b >> i & 1)
+		}
+	}
+	return all
+}()
 
 // listLevels are the levels of a required list of present elements: an element is defined at 2, an empty list at 0; what
 // continues a list repeats at 1.
