@@ -3,6 +3,8 @@
 import math
 import statistics
 
+from costs import WINDOW_S
+
 # What the tables of labels and energies call the methods; "the same" is the line above.
 LABELS = {
     "tracer": "**tracer**", "smi-loop": "`nvidia-smi --loop-ms=10`, `power.draw.instant`", "smi-loop-draw": "the same, `power.draw`",
@@ -196,7 +198,7 @@ def of(seeds, methods):
         failures |= s["failures"]
     own = [s["accuracy"]["tracer"] for s in seeds]
     return {
-        "section": "Beside the peers", "order": 1, "rows": behind, "seeds": len(seeds),
+        "section": "Beside the peers", "order": 1, "rows": behind, "seeds": len(seeds), "window_s": WINDOW_S,
         "cost": table(["method", "asked/s"] + [c.title for c in cost], cost_rows),
         "kept": table(["method"] + [c.title for c in kept], rows_of(kept, LABELS)),
         **tables,
