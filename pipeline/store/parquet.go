@@ -23,8 +23,9 @@ import (
 // rowGroupRows is DuckDB's own batch of vectors; smaller groups cost its readers.
 const rowGroupRows = 122_880
 
-// parquetWriter writes record batches. It is pqarrow's FileWriter with one difference, which is a third of the cost of
-// our rows: a run of equal strings is looked up in the dictionary once, where v17 hashes every value.
+// parquetWriter writes record batches. It is pqarrow's FileWriter with two differences: a run of equal strings is looked up in
+// the dictionary once, where v17 hashes every value, which is a third of the cost of our rows; and of numbers of which some are
+// absent the others are moved together once, see dense.
 type parquetWriter struct {
 	file   *file.Writer
 	group  file.BufferedRowGroupWriter
@@ -205,11 +206,16 @@ func (w *parquetWriter) close() error {
 	return w.file.Close()
 }
 
+// indexRows is after how many rows a string column's page is closed. Until then v17 keeps 4 bytes a row, which rare stages hold
+// for as long as their row group takes to fill.
+const indexRows = 8 * BatchRows
+
 // runColumn writes one string column of one row group.
 type runColumn struct {
 	out      *file.ByteArrayColumnChunkWriter
 	nullable bool
 	index    map[string]int32 // of the values in the dictionary
+	rows     int              // in the page
 	scratch  []int32
 }
 
@@ -232,7 +238,11 @@ func (c *runColumn) write(a *array.RunEndEncoded, l *levels) error {
 			return err
 		}
 	}
-	return nil
+	if c.rows += from; c.rows < indexRows {
+		return nil
+	}
+	c.rows = 0
+	return c.out.FlushCurrentPage()
 }
 
 // writeRun writes n times v: the first through the dictionary encoder, which takes it up, the others as its index.
