@@ -95,7 +95,7 @@ bench: fakenvml
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./pipeline ./schema
 	go test -run '^$$' -bench . -benchmem ./pipeline/ring ./pipeline/energy ./sampler/... ./nebula/...
 
-## bench-peers: docs/benchmarks.md, tracer beside its peers and beside the limits (about 25 minutes; fetches the peers)
+## bench-peers: docs/benchmarks.md, tracer beside its peers and beside the limits (under 40 minutes; fetches the peers)
 bench-peers: build fakenvml
 	bench/all.sh
 

@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/schema"
@@ -63,6 +64,14 @@ func (s *Summary) takeEnergies(energies []energyLine) {
 			}
 		}
 	}
+}
+
+// of is how many requests the energy is the mean of.
+func (e *StageEnergy) of() string {
+	if e == nil {
+		return "–"
+	}
+	return strconv.Itoa(e.Requests)
 }
 
 // String is the energy with its interval; a star marks what the sensor saw only together with other work.

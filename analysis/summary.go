@@ -105,6 +105,7 @@ type SizeLine struct {
 	Valid        int             `json:"valid"`
 	TTFT         *float64        `json:"median_ttft_s"`
 	TPOT         *float64        `json:"median_tpot_s"`
+	TPOTRequests int             `json:"tpot_requests"` // that TPOT is the median of: those with a second token
 	InputTokens  *float64        `json:"median_input_tokens"`
 	OutputTokens *float64        `json:"median_output_tokens"`
 	Prefill      *StageEnergy    `json:"prefill"`

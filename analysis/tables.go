@@ -26,7 +26,7 @@ func (s *Summary) Print(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w, "\nupdates: new values of the power sensor; W of a stage with few of them says more about what came before it, J does not")
-	fmt.Fprintln(w, "TTFT, TPOT, tokens: medians over the requests with nothing against them but overlap; TPOT and decode J over those with a second token")
+	fmt.Fprintln(w, "TTFT, TPOT, tokens: medians over the requests with nothing against them but overlap; n: those with a second token, which TPOT and decode J are over")
 	s.printEnergies(w)
 	fmt.Fprintf(w, "requests: %d valid, %d not valid; %d to warm up\n", s.Counts.Valid, s.Counts.Invalid, s.Counts.Warmup)
 	for _, reason := range slices.Sorted(maps.Keys(s.Counts.Reasons)) {
@@ -112,10 +112,12 @@ func (s *Summary) sizeColumns() []column[SizeLine] {
 			{"valid", func(l SizeLine) string { return strconv.Itoa(l.Valid) }},
 			{"TTFT ms", func(l SizeLine) string { return number(scaled(l.TTFT, 1e3), 1) }},
 			{"TPOT ms", func(l SizeLine) string { return number(scaled(l.TPOT, 1e3), 2) }},
+			{"n", func(l SizeLine) string { return strconv.Itoa(l.TPOTRequests) }},
 			{"tokens in", func(l SizeLine) string { return number(l.InputTokens, 0) }},
 			{"tokens out", func(l SizeLine) string { return number(l.OutputTokens, 0) }},
 			{"prefill J ", func(l SizeLine) string { return l.Prefill.String() }},
 			{"decode J ", func(l SizeLine) string { return l.Decode.String() }},
+			{"n", func(l SizeLine) string { return l.Decode.of() }},
 		})
 }
 

@@ -5,13 +5,22 @@
 #	bench/all.sh [NAME…]
 #
 # A program is bench/NAME/run.sh, or else the Go program in bench/NAME. It prints one JSON document, {"section": "…",
-# "rows": […]}, which is kept as build/bench/NAME.json. One that fails has its last line put into the page instead; the others
-# go on, and the exit code is 1. What is not run again keeps its place in the page.
+# "rows": […]}, which is kept as build/bench/NAME.json, stamped with version, date and how busy the machine was. One that fails
+# has its last line put into the page instead; the others go on, and the exit code is 1. What is not run again keeps its place
+# in the page, which says so where it is of another version. PAGE is where the page goes instead of docs/benchmarks.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=build/bench
 mkdir -p "$out"
 failed=0
+# Before anything is written: the page and its pictures are no other version.
+version=$(git describe --tags --always 2>/dev/null || echo dev)
+[ -z "$(git status --porcelain --untracked-files=no -- . ':!docs' 2>/dev/null)" ] || version+=-dirty
+go build -o "$out/page" ./bench/page
+
+# CPU time of the machine, and of what this script has run, in hundredths of a second.
+machine_cpu() { awk '/^cpu /{ print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
+own_cpu() { awk '{ print $14 + $15 + $16 + $17 }' "/proc/$$/stat"; }
 
 if [ $# -eq 0 ]; then
 	for template in bench/*/page.md.tmpl; do
@@ -20,7 +29,7 @@ if [ $# -eq 0 ]; then
 fi
 for name; do
 	echo "== bench/$name" >&2
-	began=$SECONDS
+	began=$(date +%s.%N) machine=$(machine_cpu) own=$(own_cpu)
 	if [ -x "bench/$name/run.sh" ]; then
 		program=("bench/$name/run.sh")
 	elif [ -f "bench/$name/go.mod" ]; then
@@ -29,6 +38,9 @@ for name; do
 		program=(go run "./bench/$name")
 	fi
 	if "${program[@]}" >"$out/$name.json.new" 2> >(tee "$out/$name.log" >&2) && [ -s "$out/$name.json.new" ]; then
+		read -r seconds others < <(awk -v from="$began" -v to="$(date +%s.%N)" -v all="$(($(machine_cpu) - machine))" -v own="$(($(own_cpu) - own))" \
+			'BEGIN { print to - from, (all - own) / 100 / (to - from) }')
+		"$out/page" -stamp "$out/$name.json.new" -version "$version" -seconds "$seconds" -others "$others"
 		mv "$out/$name.json.new" "$out/$name.json"
 	else
 		failed=1
@@ -41,7 +53,7 @@ for name; do
 			print(json.dumps({"section": name, "failed": lines[-1] if lines else "it said nothing"}))
 		PYTHON
 	fi
-	echo "== bench/$name: $((SECONDS - began)) s" >&2
+	echo "== bench/$name: $(awk -v from="$began" -v to="$(date +%s.%N)" 'BEGIN { printf "%.0f", to - from }') s" >&2
 done
-go run ./bench/page -version "$(git describe --tags --always --dirty 2>/dev/null || echo dev)"
+"$out/page" -version "$version" -out "${PAGE:-docs/benchmarks.md}"
 exit $failed

@@ -52,11 +52,13 @@ func BenchmarkFloors(b *testing.B) {
 		builder := schema.Samples.NewBuilder(&store.Recycler{})
 		defer builder.Release()
 		perRow(b, func() {
-			inBatches(samples, func(rows []schema.Sample) {
-				builder.Reserve(len(rows))
-				builder.Append(rows)
-				builder.NewRecord().Release()
-			})
+			for _, rows := range boards { // as their parts hold them
+				inBatches(rows, func(rows []schema.Sample) {
+					builder.Reserve(len(rows))
+					builder.Append(rows)
+					builder.NewRecord().Release()
+				})
+			}
 		})
 	})
 	b.Run("parquet", func(b *testing.B) {

@@ -125,15 +125,15 @@ func foldJ(name, doc string, get func(*Energy) Opt[float64]) Column[Fold] {
 }
 
 // numberList binds a list column.
-func numberList[R any](get func(*R) []float64) func(array.Builder) func([]R) {
-	return func(b array.Builder) func([]R) {
+func numberList[R any](get func(*R) []float64) binding[R] {
+	return byBuilder(func(b array.Builder) func([]R, []int) {
 		list := b.(*array.ListBuilder)
 		items := list.ValueBuilder().(*array.Float64Builder)
-		return func(rows []R) {
+		return func(rows []R, _ []int) {
 			for i := range rows {
 				list.Append(true)
 				items.AppendValues(slices.Clip(get(&rows[i])), nil)
 			}
 		}
-	}
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
 
 	"github.com/llm-tracer/tracer/internal/clock"
 )
@@ -248,7 +247,7 @@ func listOf[T fmt.Stringer](name, doc string, get func(*RunBoard) []T) Column[Ru
 }
 
 // sampled is a column of what the sampler tells at its end.
-func sampled[T value](get func(*RunBoard) T) func(array.Builder) func([]RunBoard) {
+func sampled[T value](get func(*RunBoard) T) binding[RunBoard] {
 	return optional(func(r *RunBoard) Opt[T] { return Opt[T]{V: get(r), OK: !r.Unknown} })
 }
 

@@ -37,6 +37,9 @@ var Samples = Table[Sample]{
 	Name:    "samples",
 	Doc:     "one row per GPU and reading",
 	SortKey: "gpu_uuid,timestamp",
+	alike: func(a, b *Sample) bool {
+		return a.Span == b.Span && a.Stage == b.Stage && a.Board == b.Board && a.Run == b.Run && a.Workload == b.Workload && a.Warmup == b.Warmup && a.Concurrent == b.Concurrent
+	},
 	Columns: []Column[Sample]{
 		{
 			Name: "timestamp", Type: typeTimestamp, Encoding: Delta, Unit: "µs since 1970, UTC",
@@ -58,7 +61,7 @@ var Samples = Table[Sample]{
 		},
 		{
 			Name: "gpu_index", Type: typeInt32, Encoding: Delta, Doc: "NVML index; may change across reboots, gpu_uuid does not",
-			bind: required(func(s *Sample) int32 { return s.Board.Index }),
+			bind: steady(always(func(s *Sample) int32 { return s.Board.Index })),
 		},
 		{
 			Name: "gpu_uuid", Type: typeString, Encoding: RunLength, Doc: "the board",
@@ -95,33 +98,33 @@ var Samples = Table[Sample]{
 		{
 			Name: "input_tokens", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens", OTel: "OTel gen_ai.usage.input_tokens",
 			Doc:  "the request's prompt as the server counted it",
-			bind: optional(ofSpan(func(p *Span) Opt[int32] { return p.InputTokens })),
+			bind: steady(ofSpan(func(p *Span) Opt[int32] { return p.InputTokens })),
 		},
 		{
 			Name: "output_tokens_requested", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "tokens",
 			Doc:  "the answer's length as asked for",
-			bind: optional(ofSpan(func(p *Span) Opt[int32] { return p.OutputTokensRequested })),
+			bind: steady(ofSpan(func(p *Span) Opt[int32] { return p.OutputTokensRequested })),
 		},
 		{
 			Name: "concurrent_requests", Type: typeInt32, Encoding: Delta, Doc: "requests in flight at that instant, queueing ones included",
-			bind: required(func(s *Sample) int32 { return s.Concurrent }),
+			bind: steady(always(func(s *Sample) int32 { return s.Concurrent })),
 		},
 		{
 			Name: "warmup", Type: typeBool, Doc: "the request in flight was a warm-up",
-			bind: required(func(s *Sample) bool { return s.Warmup }),
+			bind: steady(always(func(s *Sample) bool { return s.Warmup })),
 		},
 		{
 			Name: "power_instant_w", Type: typeFloat32, Nullable: true, Unit: "W", Doc: "instant power, NVML field 186; repeats until the sensor updates",
-			bind: optional(func(s *Sample) Opt[float32] { return s.PowerInstantW }),
+			bind: field(func(s *Sample) *Opt[float32] { return &s.PowerInstantW }),
 		},
 		{
 			Name: "power_average_w", Type: typeFloat32, Nullable: true, Unit: "W", OTel: "DCGM POWER_USAGE",
 			Doc:  "average power, NVML field 185; on most boards over the last second",
-			bind: optional(func(s *Sample) Opt[float32] { return s.PowerAverageW }),
+			bind: field(func(s *Sample) *Opt[float32] { return &s.PowerAverageW }),
 		},
 		{
 			Name: "memory_power_w", Type: typeFloat32, Nullable: true, Unit: "W", Doc: "instant power of the device memory alone, NVML field 186 at the scope of the memory; NULL where the board does not tell it apart",
-			bind: optional(func(s *Sample) Opt[float32] { return s.MemoryPowerW }),
+			bind: field(func(s *Sample) *Opt[float32] { return &s.MemoryPowerW }),
 		},
 		{
 			Name: "power_is_new", Type: typeBool, Nullable: true, Doc: "power_instant_w differs from the board's reading before: the sensor updated in between",
@@ -130,66 +133,66 @@ var Samples = Table[Sample]{
 		{
 			Name: "energy_total_j", Type: typeFloat64, Nullable: true, Unit: "J", OTel: "DCGM TOTAL_ENERGY_CONSUMPTION, there in mJ",
 			Doc:  "the board's own energy counter since its driver was loaded, NVML field 83",
-			bind: optional(func(s *Sample) Opt[float64] { return s.EnergyTotalJ }),
+			bind: field(func(s *Sample) *Opt[float64] { return &s.EnergyTotalJ }),
 		},
 		{
 			Name: "gpu_utilization_pct", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "%", OTel: "DCGM GPU_UTIL; not OTel's ratio",
 			Doc:  "share of the sensor's last period (about 0.2 s) in which any kernel ran",
-			bind: optional(func(s *Sample) Opt[int32] { return s.GPUUtilPct }),
+			bind: field(func(s *Sample) *Opt[int32] { return &s.GPUUtilPct }),
 		},
 		{
 			Name: "memory_utilization_pct", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "%",
 			OTel: "DCGM MEM_COPY_UTIL; not OTel hw.gpu.memory.utilization, which is used/limit",
 			Doc:  "share of the sensor's last period in which device memory was read or written",
-			bind: optional(func(s *Sample) Opt[int32] { return s.MemoryUtilPct }),
+			bind: field(func(s *Sample) *Opt[int32] { return &s.MemoryUtilPct }),
 		},
 		{
 			Name: "sm_active_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "GPM SM utilisation, Hopper and later",
-			bind: optional(func(s *Sample) Opt[float64] { return s.SMActive }),
+			bind: field(func(s *Sample) *Opt[float64] { return &s.SMActive }),
 		},
 		{
 			Name: "tensor_active_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "GPM any-tensor utilisation, Hopper and later",
-			bind: optional(func(s *Sample) Opt[float64] { return s.TensorActive }),
+			bind: field(func(s *Sample) *Opt[float64] { return &s.TensorActive }),
 		},
 		{
 			Name: "dram_active_ratio", Type: typeFloat64, Nullable: true, Unit: "0 to 1", Doc: "GPM DRAM bandwidth utilisation, Hopper and later",
-			bind: optional(func(s *Sample) Opt[float64] { return s.DRAMActive }),
+			bind: field(func(s *Sample) *Opt[float64] { return &s.DRAMActive }),
 		},
 		{
 			Name: "sm_clock_mhz", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "MHz", Doc: "SM clock",
-			bind: optional(func(s *Sample) Opt[int32] { return s.SMClockMHz }),
+			bind: field(func(s *Sample) *Opt[int32] { return &s.SMClockMHz }),
 		},
 		{
 			Name: "memory_clock_mhz", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "MHz", Doc: "memory clock",
-			bind: optional(func(s *Sample) Opt[int32] { return s.MemoryClockMHz }),
+			bind: field(func(s *Sample) *Opt[int32] { return &s.MemoryClockMHz }),
 		},
 		{
 			Name: "temperature_c", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "°C", Doc: "GPU die",
-			bind: optional(func(s *Sample) Opt[int32] { return s.TemperatureC }),
+			bind: field(func(s *Sample) *Opt[int32] { return &s.TemperatureC }),
 		},
 		{
 			Name: "memory_temperature_c", Type: typeInt32, Nullable: true, Encoding: Delta, Unit: "°C", Doc: "device memory",
-			bind: optional(func(s *Sample) Opt[int32] { return s.MemoryTempC }),
+			bind: field(func(s *Sample) *Opt[int32] { return &s.MemoryTempC }),
 		},
 		{
 			Name: "pstate", Type: typeInt32, Nullable: true, Encoding: Delta, Doc: "performance state: 0 is the fastest, 15 the slowest",
-			bind: optional(func(s *Sample) Opt[int32] { return s.PState }),
+			bind: field(func(s *Sample) *Opt[int32] { return &s.PState }),
 		},
 		{
 			Name: "memory_used_bytes", Type: typeInt64, Nullable: true, Encoding: Delta, Unit: "bytes", Doc: "device memory in use",
-			bind: optional(func(s *Sample) Opt[int64] { return s.MemoryUsedB }),
+			bind: field(func(s *Sample) *Opt[int64] { return &s.MemoryUsedB }),
 		},
 		{
 			Name: "power_limit_w", Type: typeFloat32, Nullable: true, Encoding: Dictionary, Unit: "W", Doc: "enforced power limit",
-			bind: optional(func(s *Sample) Opt[float32] { return s.PowerLimitW }),
+			bind: field(func(s *Sample) *Opt[float32] { return &s.PowerLimitW }),
 		},
 		{
 			Name: "throttle_reasons", Type: typeInt64, Nullable: true, Encoding: Delta, Doc: "bitmask of nvmlClocksEventReasons: why clocks are held down",
-			bind: optional(func(s *Sample) Opt[int64] { return s.Throttle }),
+			bind: field(func(s *Sample) *Opt[int64] { return &s.Throttle }),
 		},
 		{
 			Name: "clock_error_s", Type: typeFloat32, Nullable: true, Unit: "s", Doc: "the most that timestamp and monotonic_ns may be off by, of a board in another host, whose clock stamped them; NULL of a board in the host that measured",
-			bind: optional(func(s *Sample) Opt[float32] { return s.ClockErrorS }),
+			bind: field(func(s *Sample) *Opt[float32] { return &s.ClockErrorS }),
 		},
 		{
 			Name: "read_duration_us", Type: typeInt32, Encoding: Delta, Unit: "µs", Doc: "how long the reading took",

@@ -95,16 +95,18 @@ func measure(lib string, repeats int, length time.Duration) error {
 		"boards, period, cost of a call", "calls alone, ms of CPU a second", "bare loop in C", "tracer's sampler", "of that, its thread",
 		"sampler ÷ calls", "sampler ÷ bare loop", "late p99, µs", "missed",
 	}}
+	var all []outcome
 	for _, s := range scenarios {
-		row, err := s.row(dir, loop, lib, repeats, length)
+		o, err := s.run(dir, loop, lib, repeats, length)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(os.Stderr, strings.Join(row, " | "))
-		table.Rows = append(table.Rows, row)
+		fmt.Fprintln(os.Stderr, strings.Join(o.row(), " | "))
+		all, table.Rows = append(all, o), append(table.Rows, o.row())
 	}
 	return json.NewEncoder(os.Stdout).Encode(document{
 		Section: "CPU: the sampler against the calls' own cost", Order: 50, Rows: table.Rows, Table: table, Repeats: repeats, Seconds: length.Seconds(),
+		Goal: goal, Over: over(all), Plot: plot(all),
 	})
 }
 
@@ -116,6 +118,9 @@ type document struct {
 	Table   table      `json:"table"`
 	Repeats int        `json:"repeats"`
 	Seconds float64    `json:"seconds"`
+	Goal    float64    `json:"goal"`
+	Over    []string   `json:"over"` // why rows are past the goal
+	Plot    string     `json:"plot"`
 }
 
 type table struct {
@@ -137,17 +142,17 @@ func compile(out string) error {
 	return nil
 }
 
-// row runs the bare loop and the sampler in turn.
-func (s scenario) row(dir, loop, lib string, repeats int, length time.Duration) ([]string, error) {
+// run runs the bare loop and the sampler in turn.
+func (s scenario) run(dir, loop, lib string, repeats int, length time.Duration) (out outcome, err error) {
 	script, plan, err := s.host(dir)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	defer script.Close() //nolint:errcheck // a temporary file
 	every := func(lane time.Duration) string { return strconv.FormatInt(int64(lane/plan.Power), 10) }
 	own, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	var bares []bare
 	var ours []sampled
@@ -160,17 +165,18 @@ func (s scenario) row(dir, loop, lib string, repeats int, length time.Duration) 
 			run(&o, own, "-sample", "-lib", lib, "-period", s.period.String(), "-length", length.String()),
 		)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		bares, ours = append(bares, b), append(ours, o)
 	}
-	calls := median(bares, func(b bare) float64 { return b.Calls })
-	floor := median(bares, func(b bare) float64 { return b.Loop })
-	cpu := median(ours, func(o sampled) float64 { return o.CPU })
-	return []string{
-		fmt.Sprintf("%d, %v, %v", s.boards, plan.Power, s.callCost(bares)), ms(calls), ms(floor), ms(cpu), ms(median(ours, func(o sampled) float64 { return o.Thread })),
-		fmt.Sprintf("%.2f", cpu/calls), fmt.Sprintf("%.2f", cpu/floor), fmt.Sprintf("%.0f", median(ours, func(o sampled) float64 { return float64(o.Late) / 1e3 })),
-		fmt.Sprintf("%.2f %%", 100*median(ours, func(o sampled) float64 { return float64(o.Missed) / float64(o.Missed+o.Ticks) })),
+	return outcome{
+		name:   fmt.Sprintf("%d, %v, %v", s.boards, plan.Power, s.callCost(bares)),
+		calls:  median(bares, func(b bare) float64 { return b.Calls }),
+		floor:  median(bares, func(b bare) float64 { return b.Loop }),
+		cpu:    median(ours, func(o sampled) float64 { return o.CPU }),
+		thread: median(ours, func(o sampled) float64 { return o.Thread }),
+		lateUS: median(ours, func(o sampled) float64 { return float64(o.Late) / 1e3 }),
+		missed: median(ours, func(o sampled) float64 { return float64(o.Missed) / float64(o.Missed+o.Ticks) }),
 	}, nil
 }
 
@@ -215,8 +221,6 @@ func run(into any, program string, args ...string) error {
 	}
 	return json.Unmarshal(said.Bytes(), into)
 }
-
-func ms(share float64) string { return fmt.Sprintf("%.2f", 1e3*share) }
 
 func median[T any](of []T, get func(T) float64) float64 {
 	values := make([]float64, len(of))

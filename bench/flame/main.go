@@ -1,11 +1,14 @@
 // Flame draws the stacks of a CPU profile as one SVG, without Graphviz:
 //
 //	go test -run '^$' -bench RingToParquet/journal -cpu 1 -benchtime 8388608x -cpuprofile cpu.prof -o pipeline.test ./pipeline
-//	go tool pprof -traces pipeline.test cpu.prof | go run ./bench/flame -root '\(\*Pipeline\)\.(step|Commit)$' >docs/images/ring-to-parquet.svg
+//	go tool pprof -sample_index=samples -traces pipeline.test cpu.prof | go run ./bench/flame -root '\(\*Pipeline\)\.(step|Commit)$'
+//
+// It prints {"svg": "…", "samples": N}; bench/rows puts it into its document.
 package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -15,15 +18,15 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
-	"time"
 )
 
 // frame is a function in one place of the stacks.
 type frame struct {
-	name   string
-	spent  time.Duration
-	called map[string]*frame
+	name    string
+	samples int
+	called  map[string]*frame
 }
 
 func (f *frame) call(name string) *frame {
@@ -52,18 +55,18 @@ func draw(from io.Reader, to io.Writer, root string) error {
 	}
 	all := &frame{name: "all"}
 	var stack []string
-	var spent time.Duration
+	samples := 0
 	end := func() {
 		slices.Reverse(stack)
 		if i := slices.IndexFunc(stack, begins.MatchString); i >= 0 {
 			at := all
-			at.spent += spent
+			at.samples += samples
 			for _, name := range stack[i:] {
 				at = at.call(name)
-				at.spent += spent
+				at.samples += samples
 			}
 		}
-		stack, spent = nil, 0
+		stack, samples = nil, 0
 	}
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, 1<<20)
@@ -74,19 +77,27 @@ func draw(from io.Reader, to io.Writer, root string) error {
 			continue
 		}
 		value, name, both := strings.Cut(line, " ")
-		if d, err := time.ParseDuration(value); both && err == nil && len(stack) == 0 {
-			spent, line = d, strings.TrimSpace(name)
+		if n, err := strconv.Atoi(value); both && err == nil && len(stack) == 0 {
+			samples, line = n, strings.TrimSpace(name)
 		}
-		if spent > 0 {
+		if samples > 0 {
 			stack = append(stack, strings.TrimSuffix(line, " (inline)"))
 		}
 	}
 	end()
-	if all.spent == 0 {
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("reading stacks: %w", err)
+	}
+	if all.samples == 0 {
 		return fmt.Errorf("no stack has a function like %s", root)
 	}
-	_, err = io.WriteString(to, svg(all))
-	return err
+	return json.NewEncoder(to).Encode(graph{svg(all), all.samples})
+}
+
+// graph is what bench/rows takes.
+type graph struct {
+	SVG     string `json:"svg"`
+	Samples int    `json:"samples"`
 }
 
 const (
@@ -97,14 +108,14 @@ const (
 
 func svg(all *frame) string {
 	var b strings.Builder
-	deepest := depth(all, all.spent)
+	deepest := depth(all, all.samples)
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="11">`+"\n", width, height*float64(deepest))
-	box(&b, all, all.spent, 0, 0, deepest)
+	box(&b, all, all.samples, 0, 0, deepest)
 	b.WriteString("</svg>\n")
 	return b.String()
 }
 
-func depth(f *frame, all time.Duration) (n int) {
+func depth(f *frame, all int) (n int) {
 	for _, c := range f.called {
 		if share(c, all) >= least {
 			n = max(n, depth(c, all))
@@ -113,10 +124,10 @@ func depth(f *frame, all time.Duration) (n int) {
 	return n + 1
 }
 
-func share(f *frame, all time.Duration) float64 { return float64(f.spent) / float64(all) }
+func share(f *frame, all int) float64 { return float64(f.samples) / float64(all) }
 
 // box draws a function and, above it, what it called.
-func box(b *strings.Builder, f *frame, all time.Duration, x float64, level, deepest int) {
+func box(b *strings.Builder, f *frame, all int, x float64, level, deepest int) {
 	w, y := width*share(f, all), height*float64(deepest-level-1)
 	name := shorten(f.name)
 	fmt.Fprintf(b, `<g><title>%s: %.1f %%</title><rect x="%.1f" y="%.0f" width="%.1f" height="%.0f" fill="hsl(%d,60%%,70%%)" stroke="#fff" stroke-width=".4"/>`,

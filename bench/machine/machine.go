@@ -17,7 +17,6 @@ type Machine struct {
 	Cores  int
 	Kernel string
 	Go     string
-	Load   string // mean number of runnable threads over a minute, when it was asked
 	Date   string
 }
 
@@ -27,18 +26,13 @@ func This() (Machine, error) {
 	if err := unix.Uname(&u); err != nil {
 		return Machine{}, fmt.Errorf("asking for the kernel's version: %w", err)
 	}
-	load, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return Machine{}, err
-	}
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
 		return Machine{}, err
 	}
-	minute, _, _ := strings.Cut(string(load), " ")
 	return Machine{
 		CPU: cpuName(string(info)), Cores: runtime.NumCPU(), Kernel: "Linux " + unix.ByteSliceToString(u.Release[:]), Go: runtime.Version(),
-		Load: minute, Date: time.Now().UTC().Format(time.DateOnly),
+		Date: time.Now().UTC().Format(time.DateOnly),
 	}, nil
 }
 

@@ -4,7 +4,12 @@
 //
 // Each program bench/NAME has a template page.md.tmpl beside it, which is given its JSON document, build/bench/NAME.json.
 // The document's "section" is the title. A document with "failed" instead of rows has that said in its place. The page begins
-// with the template of this folder, and sections follow by the "order" of their documents, then by name.
+// with the template of this folder, and sections follow by the "order" of their documents, then by name. Pictures that documents
+// hold come to stand beside the page, in images/.
+//
+//	go run ./bench/page -stamp build/bench/NAME.json -version v1.2.3 -seconds 60 -others 0.1
+//
+// adds to a document when, where and of what it was measured; a part of another version than the page's has that said above it.
 package main
 
 import (
@@ -34,6 +39,7 @@ type section struct {
 	title    string
 	order    float64
 	failed   string
+	measured *measured // nil where nobody stamped it
 	document map[string]any
 }
 
@@ -42,8 +48,17 @@ func main() {
 	documents := flag.String("documents", filepath.Join("build", "bench"), "folder of what they said")
 	version := flag.String("version", "dev", "of tracer")
 	out := flag.String("out", filepath.Join("docs", "benchmarks.md"), "the page to write")
+	document := flag.String("stamp", "", "a document to stamp, instead of writing the page")
+	seconds := flag.Float64("seconds", 0, "that measuring it took")
+	others := flag.Float64("others", 0, "cores that other work had meanwhile")
 	flag.Parse()
-	if err := run(*dir, *documents, *version, *out); err != nil {
+	var err error
+	if *document != "" {
+		err = stamp(*document, *version, *seconds, *others)
+	} else {
+		err = run(*dir, *documents, *version, *out)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench/page:", err)
 		os.Exit(1)
 	}
@@ -54,7 +69,7 @@ func run(dir, documents, version, out string) error {
 	if err != nil {
 		return err
 	}
-	page, err := render(dir, version, sections)
+	page, err := render(dir, version, filepath.Join(filepath.Dir(out), "images"), sections)
 	if err != nil {
 		return err
 	}
@@ -85,6 +100,9 @@ func read(dir, documents string) ([]section, error) {
 			if failed, ok := s.document["failed"].(string); ok {
 				s.failed = failed
 			}
+			if s.measured, err = stamped(text); err != nil {
+				return nil, fmt.Errorf("%s.json of bench/%s: %w", s.name, s.name, err)
+			}
 		}
 		s.title = cmp.Or(s.title, s.name)
 		sections = append(sections, s)
@@ -93,13 +111,13 @@ func read(dir, documents string) ([]section, error) {
 	return sections, nil
 }
 
-func render(dir, version string, sections []section) ([]byte, error) {
+func render(dir, version, images string, sections []section) ([]byte, error) {
 	m, err := machine.This()
 	if err != nil {
 		return nil, err
 	}
 	var page bytes.Buffer
-	if err := execute(&page, "head", head, map[string]any{"Machine": m, "Version": version, "Titles": titles(sections)}); err != nil {
+	if err := execute(&page, "head", head, map[string]any{"Machine": m, "Version": version, "Parts": parts(sections)}, images); err != nil {
 		return nil, err
 	}
 	for _, s := range sections {
@@ -108,12 +126,15 @@ func render(dir, version string, sections []section) ([]byte, error) {
 			fmt.Fprintf(&page, "**Not measured**: `bench/%s`: %s.\n", s.name, strings.TrimSuffix(s.failed, "."))
 			continue
 		}
+		if other := s.measured.differs(version, m); other != "" {
+			fmt.Fprintf(&page, "**%s** `bench/all.sh %s` measures it anew.\n\n", other, s.name)
+		}
 		text, err := os.ReadFile(filepath.Join(dir, s.name, "page.md.tmpl"))
 		if err != nil {
 			return nil, err
 		}
 		var b bytes.Buffer
-		if err := execute(&b, s.name, string(text), s.document); err != nil {
+		if err := execute(&b, s.name, string(text), s.document, images); err != nil {
 			return nil, fmt.Errorf("bench/%s/page.md.tmpl: %w", s.name, err)
 		}
 		page.WriteString(strings.TrimSpace(b.String()) + "\n")
@@ -121,20 +142,24 @@ func render(dir, version string, sections []section) ([]byte, error) {
 	return page.Bytes(), nil
 }
 
-func execute(into *bytes.Buffer, name, text string, data any) error {
-	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{"table": table}).Parse(text)
+func execute(into *bytes.Buffer, name, text string, data any, images string) error {
+	image := func(file, about, svg string) (string, error) { return image(images, file, about, svg) }
+	t, err := template.New(name).Option("missingkey=error").Funcs(template.FuncMap{"table": table, "image": image}).Parse(text)
 	if err != nil {
 		return err
 	}
 	return t.Execute(into, data)
 }
 
-func titles(sections []section) []string {
-	all := make([]string, len(sections))
-	for i, s := range sections {
-		all[i] = s.title
+// image puts a picture into the folder that the page has for them, and gives the Markdown that shows it.
+func image(folder, file, about, svg string) (string, error) {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
 	}
-	return all
+	if err := os.WriteFile(filepath.Join(folder, file), []byte(svg), 0o644); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("![%s](images/%s)", about, file), nil
 }
 
 // table lays rows out as Markdown: {"head": ["", …], "rows": [["", …], …]}. All columns but the first are numbers, unless

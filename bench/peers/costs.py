@@ -7,7 +7,7 @@ import time
 import harness as h
 import numpy as np
 
-WINDOW_S = 8
+WINDOW_S = 5
 SETTLE_S = 1
 ATTEMPTS = 3  # a busy machine can be too slow for a method's own time limits
 

@@ -3,6 +3,8 @@
 import math
 import statistics
 
+from costs import WINDOW_S
+
 # What the tables of labels and energies call the methods; "the same" is the line above.
 LABELS = {
     "tracer": "**tracer**", "smi-loop": "`nvidia-smi --loop-ms=10`, `power.draw.instant`", "smi-loop-draw": "the same, `power.draw`",
@@ -47,26 +49,26 @@ def table(head, rows):
 
 
 class Column:
-    """What a table's column says of each method, whether less is better, and why tracer may not lead it."""
+    """What a table's column says of each method, whether less is better, why tracer may not lead it and what would change that."""
 
-    def __init__(self, title, values, less=True, form=number, unit="", why=""):
+    def __init__(self, title, values, why, less=True, form=number, unit=""):
         self.title, self.values, self.less, self.form, self.unit, self.why = title, values, less, form, unit, why
 
     def cell(self, method):
         return spread(self.values.get(method, []), self.form, self.unit)
 
     def behind(self, names):
-        """Who is better than tracer at the median, and what would change it; nothing where tracer leads."""
+        """All that are better than tracer at the median, the best first; nothing where tracer leads."""
         medians = {m: statistics.median(v) for m in names if (v := known(self.values.get(m, [])))}
-        if "tracer" not in medians or not self.why:
+        if "tracer" not in medians:
             return None
         sign = 1 if self.less else -1
         best = min(medians, key=lambda m: sign * medians[m])
         shown = self.form(medians["tracer"])
         if self.form(medians[best]) == shown or sign * medians[best] >= sign * medians["tracer"]:
             return None
-        better = sum(sign * v < sign * medians["tracer"] and self.form(v) != shown for v in medians.values())
-        return [self.title, f"{shown}{self.unit}", f"{names[best]}: {self.form(medians[best])}{self.unit}", better, self.why]
+        ahead = sorted((m for m, v in medians.items() if sign * v < sign * medians["tracer"] and self.form(v) != shown), key=lambda m: sign * medians[m])
+        return [self.title, f"{shown}{self.unit}", "; ".join(f"{names[m]}: {self.form(medians[m])}{self.unit}" for m in ahead), self.why]
 
 
 def gathered(rows, key):
@@ -92,14 +94,14 @@ def with_requests(rows, senders):
 def cost_columns(rows, senders):
     return [
         Column("readings/s", gathered(rows, "readings_hz"), less=False, why="it asks for 50 a second by choice: the sensor has ten new values in that time, and the energies below do not gain by more; `--period 10ms` reads as often as the others. Where a busy machine makes calls slow, its governor reads less often still, so that they stay under 0.5 % of the time"),
-        Column("sensor updates seen", gathered(rows, "fresh"), less=False, form=percent, unit=" %", why="on a busy machine a reading can come after the next update"),
+        Column("sensor updates seen", gathered(rows, "fresh"), less=False, form=percent, unit=" %", why="on a busy machine a reading can come after the next update; an idle core, or a shorter `--period`, would change it"),
         Column("NVML calls/s", gathered(rows, "calls_hz"), why="it reads power, counter, utilisation, clocks, temperature, memory and GPM, each at its sensor's own rate; those below it ask for one quantity, or seldom. Fewer calls would mean fewer columns"),
-        Column("CPU s per board-hour", gathered(rows, "cpu_h"), why="its process also sends the requests, takes every streamed token, and keeps journal and Parquet, which a poller leaves to others: see the next column. The sampler by itself is in the text below"),
+        Column("CPU s per board-hour", gathered(rows, "cpu_h"), why="its process also sends the requests, takes every streamed token, and keeps journal and Parquet, which a poller leaves to others: see the next column. The sampler by itself, which is in the text below, would be among the first here"),
         Column("the same, requests included", with_requests(rows, senders), why="who reads seldom, reads one quantity, or takes answers whole has less to do; tracer stamps every token, keeps 35 columns and writes them down twice, in journal and Parquet. A longer `--period` lowers its sampling's share, which is the small one"),
-        Column("peak memory, MiB", gathered(rows, "peak_mib"), why="one binary with Arrow, DuckDB and the tokenizers in it, and readings of seconds in memory for the fit, against a program of C that holds a line"),
-        Column("jitter, ms, median", gathered(rows, "jitter50_ms"), why="tracer moves its readings to and fro on purpose, so that they do not meet the sensor at the same phase for ever; and a rate that its governor has lowered counts here as jitter of the one planned first"),
-        Column("jitter, ms, 99 %", gathered(rows, "jitter99_ms"), why="the same swing and governor; and its threads share their cores with a client and a server, a poller's with nothing"),
-        Column("left after `kill -9`", gathered(rows, "kept"), less=False, form=percent, unit=" %", why="`tracer recover` leaves out the readings since the oldest request in flight began, since nobody knows their stage; the journal is synced twice a second. A line that is handed to the kernel at once outlives a killed process, and would not outlive the machine"),
+        Column("peak memory, MiB", gathered(rows, "peak_mib"), why="one binary with Arrow, DuckDB and the tokenizers in it, and readings of seconds in memory for the fit, against a program of C that holds a line. A sampler in a process of its own would be small; the run would not"),
+        Column("jitter, ms, median", gathered(rows, "jitter50_ms"), why="tracer moves its readings to and fro on purpose, so that they do not meet the sensor at the same phase for ever, and stamps every one: a steady beat would look better here and tell less; and a rate that its governor has lowered counts here as jitter of the one planned first"),
+        Column("jitter, ms, 99 %", gathered(rows, "jitter99_ms"), why="the same swing and governor; and its threads share their cores with a client and a server, a poller's with nothing. The real-time priority that it takes where it may, and an idle core, would change it"),
+        Column("left after `kill -9`", gathered(rows, "kept"), less=False, form=percent, unit=" %", why="`tracer recover` leaves out the readings since the oldest request in flight began, since nobody knows their stage; the journal is synced twice a second. A line that is handed to the kernel at once outlives a killed process, and would not outlive the machine; a system call a reading would do as much for the journal"),
     ]
 
 
@@ -112,10 +114,10 @@ def table_columns(seeds):
         return values
 
     return [
-        Column("right prompt", of(lambda a: {m: v["prompt"] for m, v in a["labels"].items()}), less=False, form=lambda v: f"{100 * v:.2f}", unit=" %", why="windows bear the name that their client gave them"),
-        Column("right prompt and stage", of(lambda a: {m: v["both"] for m, v in a["labels"].items() if "both" in v}), less=False, form=lambda v: f"{100 * v:.2f}", unit=" %", why="the rows beside a boundary: a token is stamped when it reaches the client"),
-        Column("MB an hour", of(lambda a: {m: v / 1e6 for m, v in a["bytes_h"].items()}), why="a window is two numbers and a name, and a slow poller writes few rows; neither is a trace. Footers of many small parts weigh on a run of a minute more than on one of an hour"),
-        Column("table ready after, s", of(lambda a: a["table_s"]), why="at the end tracer labels, fits the power curve, writes, syncs and verifies; the others end with unlabelled lines, which their user has yet to join with a client's log"),
+        Column("right prompt", of(lambda a: {m: v["prompt"] for m, v in a["labels"].items()}), less=False, form=lambda v: f"{100 * v:.2f}", unit=" %", why="windows bear the name that their client gave them, and are no rows; stamps of the server's, in place of the client's, would move the rows at the boundaries"),
+        Column("right prompt and stage", of(lambda a: {m: v["both"] for m, v in a["labels"].items() if "both" in v}), less=False, form=lambda v: f"{100 * v:.2f}", unit=" %", why="the rows beside a boundary: a token is stamped when it reaches the client; stamps of the server's would change it"),
+        Column("MB an hour", of(lambda a: {m: v / 1e6 for m, v in a["bytes_h"].items()}), why="a window is two numbers and a name, and a slow poller writes few rows; neither is a trace. A longer `--period` means fewer rows. Footers of many small parts weigh on a run of a minute more than on one of an hour"),
+        Column("table ready after, s", of(lambda a: a["table_s"]), why="at the end tracer labels, fits the power curve, writes, syncs and verifies; the others end with unlabelled lines, which their user has yet to join with a client's log. Fitting while the run goes on would shorten it"),
     ]
 
 
@@ -150,7 +152,9 @@ def why_error(seconds, of_repetitions, one_each):
         why = "the sensor looks at a quarter of the time here, so that it hardly ever saw such a stage alone, and tracer's interval says so; the others' values are of what came before and after, and come near by chance, at this size alone."
         return why + (" More repetitions narrow tracer's; theirs stay where they are" if of_repetitions else " What tracer offers for such stages is the mean of their repetitions, below")
     why = "at this size the stage is longer than many updates, and a simpler way can be as good."
-    return why + (" There is one such request a seed: what differs is chance, or what a run of two requests leaves open to a fit; more of them would tell" if one_each else " What differs is chance")
+    if one_each:
+        return why + " There is one such request a seed: what differs is chance, or what a run of two requests leaves open to a fit; more of them would tell"
+    return why + " What differs is chance; more repetitions would tell"
 
 
 def stated(energies):
@@ -194,11 +198,11 @@ def of(seeds, methods):
         failures |= s["failures"]
     own = [s["accuracy"]["tracer"] for s in seeds]
     return {
-        "section": "Beside the peers", "order": 1, "rows": behind, "seeds": len(seeds),
+        "section": "Beside the peers", "order": 1, "rows": behind, "seeds": len(seeds), "window_s": WINDOW_S,
         "cost": table(["method", "asked/s"] + [c.title for c in cost], cost_rows),
         "kept": table(["method"] + [c.title for c in kept], rows_of(kept, LABELS)),
         **tables,
-        "behind": table(["what", "tracer", "best", "methods ahead", "why, and what would change it"], behind) | {"text": True} if behind else None,
+        "behind": table(["what", "tracer", "ahead of it, the best first", "why, and what would change it"], behind) | {"text": True} if behind else None,
         "held": held or "none was stated", "stamped": stamped or "none",
         "sampler_cpu": spread([o["sampler_cpu_h"] for o in own]), "late50": spread([o["lateness50_ms"] for o in own]), "late99": spread([o["lateness99_ms"] for o in own]),
         "bytes_row": spread([o["bytes_row"] for o in own]),

@@ -4,7 +4,7 @@
 //	go run ./bench/rows
 //
 // It prints a JSON document, of which bench/page makes a section. The times are those of BenchmarkFloors and
-// BenchmarkRingToParquet (make bench).
+// BenchmarkRingToParquet (make bench); the flame graph is of the very runs that the last of them is the median of.
 package main
 
 import (
@@ -37,12 +37,29 @@ type table struct {
 	Rows [][]string `json:"rows"`
 }
 
+// sizeGoal is the ratio to the least that the project aims at.
+const sizeGoal = 1.3
+
+// over names the kinds of rows whose files are larger than the goal allows.
+func (t table) over() (names []string) {
+	for _, r := range t.Rows {
+		if v, err := strconv.ParseFloat(r[len(r)-1], 64); err != nil || v > sizeGoal {
+			names = append(names, r[0])
+		}
+	}
+	return names
+}
+
 func run(rows, repeats int) error {
 	sizes, err := sizeTable(rows)
 	if err != nil {
 		return err
 	}
 	speeds, whole, err := speedTable(repeats)
+	if err != nil {
+		return err
+	}
+	flame, err := flameGraph()
 	if err != nil {
 		return err
 	}
@@ -56,6 +73,7 @@ func run(rows, repeats int) error {
 		"section": "Bytes and CPU a row against the least", "order": 52, "rows": slices.Concat(sizes.Rows, speeds.Rows),
 		"sizes": sizes, "speeds": speeds, "repeats": repeats, "rows_weighed": rows,
 		"columns": len(columns), "nullable": nullable, "core_pct": fmt.Sprintf("%.1f", 100*whole*mostRows/1e9),
+		"flame": flame.SVG, "samples": flame.Samples, "over": sizes.over(),
 	})
 }
 
@@ -101,14 +119,32 @@ var stations = []struct{ benchmark, name string }{
 	{"RingToParquet/journal", "ring to Parquet as a run does it"},
 }
 
+// profiled is the station that the flame graph is of, over more rows than the others: a profile has 100 samples a second.
+const profiled = "RingToParquet/journal"
+
+const (
+	stationRows  = 1 << 20
+	profiledRows = 1 << 22
+)
+
+// Where the profile goes, and the program that it is of.
+var profile, program = filepath.Join("build", "bench", "rows.prof"), filepath.Join("build", "bench", "rows.test")
+
 // speedTable has a line for each station; whole is what the last of them, all together, takes of the CPU, in ns a row.
 func speedTable(repeats int) (t table, whole float64, err error) {
+	if err := os.MkdirAll(filepath.Dir(profile), 0o755); err != nil {
+		return t, 0, err
+	}
 	var said bytes.Buffer
-	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "Floors|RingToParquet", "-benchmem", "-cpu", "1", "-benchtime", "1048576x",
-		"-count", strconv.Itoa(repeats), "./pipeline")
-	cmd.Stdout, cmd.Stderr = &said, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return t, 0, fmt.Errorf("go test -bench: %w\n%s", err, said.String())
+	for _, args := range [][]string{
+		{"-bench", "Floors|RingToParquet/none", "-benchtime", fmt.Sprintf("%dx", stationRows)},
+		{"-bench", profiled, "-benchtime", fmt.Sprintf("%dx", profiledRows), "-cpuprofile", profile, "-o", program},
+	} {
+		cmd := exec.Command("go", slices.Concat([]string{"test", "-run", "^$", "-benchmem", "-cpu", "1", "-count", strconv.Itoa(repeats)}, args, []string{"./pipeline"})...)
+		cmd.Stdout, cmd.Stderr = &said, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return t, 0, fmt.Errorf("go test -bench: %w\n%s", err, said.String())
+		}
 	}
 	t.Head = []string{"", "user CPU, ns a row", "÷ zstd", "allocated, B a row"}
 	zstd := median(said.String(), "Floors/zstd", "cpu-ns/row")
@@ -121,6 +157,27 @@ func speedTable(repeats int) (t table, whole float64, err error) {
 		t.Rows = append(t.Rows, []string{s.name, fmt.Sprintf("%.0f", cpu), fmt.Sprintf("%.1f", cpu/zstd), fmt.Sprintf("%.0f", median(said.String(), s.benchmark, "B/op"))})
 	}
 	return t, whole, nil
+}
+
+// flame is what bench/flame prints.
+type flame struct {
+	SVG     string `json:"svg"`
+	Samples int    `json:"samples"`
+}
+
+// flameGraph draws the profile that speedTable left behind.
+func flameGraph() (f flame, err error) {
+	stacks, err := exec.Command("go", "tool", "pprof", "-sample_index=samples", "-traces", program, profile).Output()
+	if err != nil {
+		return f, fmt.Errorf("go tool pprof: %w", err)
+	}
+	draw := exec.Command("go", "run", "./bench/flame", "-root", `\(\*Pipeline\)\.(step|Commit)$`)
+	draw.Stdin, draw.Stderr = bytes.NewReader(stacks), os.Stderr
+	drawn, err := draw.Output()
+	if err != nil {
+		return f, fmt.Errorf("bench/flame: %w", err)
+	}
+	return f, json.Unmarshal(drawn, &f)
 }
 
 // median of one figure of a benchmark's lines.

@@ -23,8 +23,9 @@ import (
 // rowGroupRows is DuckDB's own batch of vectors; smaller groups cost its readers.
 const rowGroupRows = 122_880
 
-// parquetWriter writes record batches. It is pqarrow's FileWriter with one difference, which is a third of the cost of
-// our rows: a run of equal strings is looked up in the dictionary once, where v17 hashes every value.
+// parquetWriter writes record batches. It is pqarrow's FileWriter with two differences: a run of equal strings is looked up in
+// the dictionary once, where v17 hashes every value, which is a third of the cost of our rows; and of numbers of which some are
+// absent the others are moved together once, see dense.
 type parquetWriter struct {
 	file   *file.Writer
 	group  file.BufferedRowGroupWriter
@@ -32,6 +33,7 @@ type parquetWriter struct {
 	runs   []*runColumn
 	ctx    context.Context //nolint:containedctx // pqarrow takes its options through one
 	levels levels
+	dense  dense
 }
 
 // levels are reusable definition levels: all present, all absent, and a column's own.
@@ -137,9 +139,12 @@ func (w *parquetWriter) writeColumn(i int, a arrow.Array) error {
 	case *array.List:
 		definition, repetition := listLevels(a)
 		return pqarrow.WriteArrowToColumn(w.ctx, column, a.ListValues(), definition, repetition, true)
-	default:
-		return pqarrow.WriteArrowToColumn(w.ctx, column, a, w.levels.of(a, nullable), nil, nullable)
 	}
+	levels := w.levels.of(a, nullable)
+	if written, err := w.dense.write(column, a, levels); written || err != nil {
+		return err
+	}
+	return pqarrow.WriteArrowToColumn(w.ctx, column, a, levels, nil, nullable)
 }
 
 // of are the definition levels of a flat column; a required one has none.
@@ -154,11 +159,21 @@ func (l *levels) of(a arrow.Array, nullable bool) []int16 {
 	}
 	l.own = l.own[:0]
 	valid, offset := a.NullBitmapBytes(), a.Data().Offset()
-	for i := offset; i < offset+a.Len(); i++ {
-		l.own = append(l.own, int16(valid[i/8]>>(i%8)&1))
+	for i := offset / 8; len(l.own) < a.Len()+offset%8; i++ {
+		l.own = append(l.own, levelsOf[valid[i]][:]...)
 	}
-	return l.own
+	return l.own[offset%8:][:a.Len()]
 }
+
+// levelsOf are the definition levels of the rows that a byte of a validity bitmap stands for.
+var levelsOf = func() (all [256][8]int16) {
+	for b := range all {
+		for i := range all[b] {
+			all[b][i] = int16(b >> i & 1)
+		}
+	}
+	return all
+}()
 
 // listLevels are the levels of a required list of present elements: an element is defined at 2, an empty list at 0; what
 // continues a list repeats at 1.
@@ -191,11 +206,16 @@ func (w *parquetWriter) close() error {
 	return w.file.Close()
 }
 
+// indexRows is after how many rows a string column's page is closed. Until then v17 keeps 4 bytes a row, which rare stages hold
+// for as long as their row group takes to fill.
+const indexRows = 8 * BatchRows
+
 // runColumn writes one string column of one row group.
 type runColumn struct {
 	out      *file.ByteArrayColumnChunkWriter
 	nullable bool
 	index    map[string]int32 // of the values in the dictionary
+	rows     int              // in the page
 	scratch  []int32
 }
 
@@ -218,7 +238,11 @@ func (c *runColumn) write(a *array.RunEndEncoded, l *levels) error {
 			return err
 		}
 	}
-	return nil
+	if c.rows += from; c.rows < indexRows {
+		return nil
+	}
+	c.rows = 0
+	return c.out.FlushCurrentPage()
 }
 
 // writeRun writes n times v: the first through the dictionary encoder, which takes it up, the others as its index.
