@@ -77,7 +77,7 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 	}
 	found, err := published(root)
 	if err == nil {
-		err = found.shape()
+		err = found.shape(ctx)
 	}
 	if err != nil {
 		if is := store.NoFolder(dir, nil); is != nil {

@@ -17,10 +17,10 @@ import (
 type shape string
 
 // shaped puts a table's files into groups of one shape, in the order of the files.
-func shaped(files []string) (groups [][]string, err error) {
+func shaped(ctx context.Context, files []string) (groups [][]string, err error) {
 	at := map[shape]int{}
 	for _, path := range files {
-		s, err := shapeOf(path)
+		s, err := shapeOf(ctx, path)
 		if err != nil {
 			return nil, err
 		}
@@ -35,11 +35,11 @@ func shaped(files []string) (groups [][]string, err error) {
 }
 
 // shapeOf reads a file's footer. DuckDB looks into the first file of a group alone; so what is no Parquet file is found here.
-func shapeOf(path string) (shape, error) {
+func shapeOf(ctx context.Context, path string) (shape, error) {
 	footer, err := footerOf(path)
 	if err == nil {
 		var s []byte
-		if s, err = columnsIn(footer); err == nil {
+		if s, err = columnsIn(ctx, footer); err == nil {
 			return shape(s), nil
 		}
 	}
@@ -77,11 +77,10 @@ func footerOf(path string) ([]byte, error) {
 }
 
 // columnsIn are the bytes of a footer's second field, the schema: a list of the columns with their types.
-func columnsIn(footer []byte) ([]byte, error) {
+func columnsIn(ctx context.Context, footer []byte) ([]byte, error) {
 	const schemaField = 2
 	left := bytes.NewBuffer(footer)
 	p := thrift.NewTCompactProtocolConf(&thrift.TMemoryBuffer{Buffer: left}, nil)
-	ctx := context.Background() // the protocol asks for one, and reads from memory
 	if _, err := p.ReadStructBegin(ctx); err != nil {
 		return nil, err
 	}

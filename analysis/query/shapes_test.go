@@ -18,7 +18,7 @@ func TestFilesAreGroupedByTheirColumns(t *testing.T) {
 		}
 		files = append(files, path)
 	}
-	groups, err := shaped(files)
+	groups, err := shaped(t.Context(), files)
 	if err != nil || len(groups) != 3 || len(groups[0]) != 2 || groups[0][0] != files[0] || groups[0][1] != files[2] {
 		t.Errorf("%v, %v", groups, err)
 	}
@@ -36,14 +36,14 @@ func TestDamagedFootersEndInAnError(t *testing.T) {
 		for range rapid.IntRange(1, 8).Draw(t, "changes") {
 			footer[rapid.IntRange(0, len(footer)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "is")
 		}
-		_, _ = columnsIn(footer[:rapid.IntRange(0, len(footer)).Draw(t, "cut")])
+		_, _ = columnsIn(t.Context(), footer[:rapid.IntRange(0, len(footer)).Draw(t, "cut")])
 	})
 	for _, broken := range [][]byte{nil, []byte("PAR1"), []byte("\xff\xff\xff\x7fPAR1"), []byte("\x00\x00\x00\x00PAR1"), body[:len(body)-1]} {
 		path := filepath.Join(dir, "broken.parquet")
 		if err := os.WriteFile(path, broken, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := shapeOf(path); err == nil {
+		if s, err := shapeOf(t.Context(), path); err == nil {
 			t.Errorf("%q has the shape %q", broken, s)
 		}
 	}

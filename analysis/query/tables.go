@@ -1,6 +1,7 @@
 package query
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -184,9 +185,9 @@ func (t *tables) holding(groups [][]string, chosen map[string]bool) (left [][]st
 }
 
 // shape looks into the tables' files.
-func (t *tables) shape() (err error) {
+func (t *tables) shape(ctx context.Context) (err error) {
 	for i := range t.all {
-		if t.all[i].groups, err = shaped(t.all[i].files); err != nil {
+		if t.all[i].groups, err = shaped(ctx, t.all[i].files); err != nil {
 			return err
 		}
 	}
@@ -210,15 +211,16 @@ func (t table) view(of string) string {
 	if len(t.keys) > 0 {
 		hive = fmt.Sprintf("true, hive_types = {%s}", strings.Join(types, ", "))
 	}
-	view := fmt.Sprintf("CREATE OR REPLACE VIEW %s AS SELECT %s WHERE false", t.name, strings.Join(columns, ", "))
+	var view strings.Builder
+	fmt.Fprintf(&view, "CREATE OR REPLACE VIEW %s AS SELECT %s WHERE false", t.name, strings.Join(columns, ", "))
 	for _, files := range t.groups {
 		var paths []string
 		for _, f := range files {
 			paths = append(paths, quote(escape(f)))
 		}
-		view += fmt.Sprintf(" UNION ALL BY NAME FROM read_parquet([%s], hive_partitioning = %s)%s", strings.Join(paths, ", "), hive, of)
+		fmt.Fprintf(&view, " UNION ALL BY NAME FROM read_parquet([%s], hive_partitioning = %s)%s", strings.Join(paths, ", "), hive, of)
 	}
-	return view
+	return view.String()
 }
 
 // escape makes a path safe where patterns are read.
