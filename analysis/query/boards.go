@@ -84,12 +84,27 @@ func (d *Dataset) Choose(ctx context.Context, c Choice) error {
 	for _, b := range boards {
 		runs = append(runs, b.RunID)
 	}
-	for _, statement := range d.found.views(slices.Compact(runs)) {
+	d.runs = slices.Compact(runs)
+	return d.show(ctx, d.runs)
+}
+
+// show makes the views anew, of some runs.
+func (d *Dataset) show(ctx context.Context, runs []string) error {
+	for _, statement := range d.found.views(runs) {
 		if _, err := d.db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("choosing runs: %w", said(err))
 		}
 	}
 	return nil
+}
+
+// Within does something while the tables show one run alone, and then shows again what they did before: so a query about a
+// run looks into its own files, and not into the footers of all. Nothing else may ask meanwhile.
+func (d *Dataset) Within(ctx context.Context, runID string, do func() error) error {
+	if err := d.show(ctx, []string{runID}); err != nil {
+		return err
+	}
+	return errors.Join(do(), d.show(ctx, d.runs))
 }
 
 // Boards lists the boards of the runs chosen, in the order in which these began. None is ErrNoneChosen.

@@ -50,6 +50,7 @@ type Dataset struct {
 	spill  string
 	found  *tables
 	tables []Table
+	runs   []string // that the views show; all where there are none
 }
 
 // Strings is a list of strings, for Select.
@@ -75,6 +76,9 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 		return nil, fmt.Errorf("opening dataset %s: %w", dir, err)
 	}
 	found, err := published(root)
+	if err == nil {
+		err = found.shape(ctx)
+	}
 	if err != nil {
 		if is := store.NoFolder(dir, nil); is != nil {
 			return nil, is
@@ -86,7 +90,7 @@ func Open(ctx context.Context, dir string, runs ...string) (*Dataset, error) {
 		return nil, fmt.Errorf("starting DuckDB: %w", err)
 	}
 	spill := filepath.Join(os.TempDir(), "tracer-query-"+rand.Text()) // DuckDB makes it when it has to
-	d := &Dataset{dir: root, db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, found: found, tables: found.told(root)}
+	d := &Dataset{dir: root, db: sqlx.NewDb(sql.OpenDB(connector), "duckdb"), spill: spill, found: found, tables: found.told(root), runs: runs}
 	d.db.Mapper = reflectx.NewMapper("json")
 	for _, statement := range append(found.views(runs), confine(root, spill)...) {
 		if _, err := d.db.ExecContext(ctx, statement); err != nil {

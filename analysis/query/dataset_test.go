@@ -288,3 +288,63 @@ func TestAFileThatIsGoneIsToldApart(t *testing.T) {
 		t.Errorf("%v for a column that there is not", err)
 	}
 }
+
+// DuckDB would keep the footers of all files that it looks into for a plan: at 12,000 files, gigabytes.
+func TestAQueryIsPlannedWithoutLookingIntoEveryFile(t *testing.T) {
+	dir := t.TempDir()
+	writeRun(t, dir, "one")
+	writeRun(t, dir, "two")
+	d := open(t, dir)
+	files, err := filepath.Glob(filepath.Join(dir, "samples/*/*/*/two-*.parquet"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	if err := os.WriteFile(files[0], []byte("no Parquet"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var plan []struct {
+		Key   string `json:"explain_key"`
+		Value string `json:"explain_value"`
+	}
+	if err := d.Select(t.Context(), &plan, "EXPLAIN SELECT count(power_instant_w) FROM samples"); err != nil || len(plan) == 0 || !strings.Contains(plan[0].Value, "READ_PARQUET") {
+		t.Errorf("the plan is %v, %v", plan, err)
+	}
+	var rows []struct {
+		N int `json:"n"`
+	}
+	if err := d.Select(t.Context(), &rows, "SELECT count(power_instant_w) AS n FROM samples"); err == nil {
+		t.Error("a file that is no Parquet was read")
+	}
+}
+
+func TestWhatIsAskedOfARunReadsItsFilesAlone(t *testing.T) {
+	dir := t.TempDir()
+	writeRun(t, dir, "one")
+	writeRun(t, dir, "two")
+	d := open(t, dir)
+	files, err := filepath.Glob(filepath.Join(dir, "samples/*/*/*/one-*.parquet"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	if err := os.Rename(files[0], files[0]+".away"); err != nil {
+		t.Fatal(err)
+	}
+	const query = "SELECT any_value(run_id) AS run, count(*) AS n FROM samples"
+	if err := d.Within(t.Context(), "two", func() error {
+		if got := csvOf(t, d, query); got != "run,n\ntwo,100\n" {
+			t.Errorf("within run two: %s", got)
+		}
+		return nil
+	}); err == nil {
+		t.Error("all runs are shown again, though a file of theirs is gone")
+	}
+	if err := os.Rename(files[0]+".away", files[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Within(t.Context(), "two", func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got := csvOf(t, d, "SELECT count(DISTINCT run_id) AS runs, count(*) AS n FROM samples"); got != "runs,n\n2,200\n" {
+		t.Errorf("after run two: %s", got)
+	}
+}

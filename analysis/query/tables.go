@@ -1,6 +1,7 @@
 package query
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,7 @@ type table struct {
 	keys   []string // of its partitions
 	schema *arrow.Schema
 	files  []string
+	groups [][]string // the same files, by shape
 }
 
 // tables are what a dataset may hold.
@@ -29,6 +31,7 @@ type tables struct {
 	all         []table
 	uncommitted []string // relative to the dataset, as all that follow
 	missing     []string
+	runs        map[string][]string // ids of those that have rows in a file, by its path; empty where there are no manifests
 }
 
 // Table is one of the dataset's tables: what a row is, and the files that count, relative to the dataset.
@@ -63,10 +66,12 @@ func published(root string) (*tables, error) {
 		{name: schema.Runs.Name, doc: schema.Runs.Doc, schema: schema.Runs.Schema()},
 		{name: schema.Prompts.Name, doc: schema.Prompts.Doc, schema: schema.Prompts.Schema()},
 	}}
-	live, none, err := committed(root)
+	catalog, err := committed(root)
 	if err != nil {
 		return nil, err
 	}
+	live, none := catalog.Live(), len(catalog.Runs)+len(catalog.Compactions) == 0
+	found.runs = runsOf(root, catalog)
 	there, seen := false, map[string]bool{}
 	for i := range found.all {
 		t := &found.all[i]
@@ -104,16 +109,30 @@ func Manifests(root string) ([]string, error) {
 	return fs.Glob(os.DirFS(root), "_tracer/commits/*.json")
 }
 
-// committed are the files that manifests list, less those that compactions replaced; none says that there are no manifests.
-func committed(root string) (live map[string]store.File, none bool, err error) {
+// committed is what the manifests say, all of which are to be readable.
+func committed(root string) (*store.Catalog, error) {
 	catalog, err := store.ReadCatalog(root)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	for path, err := range catalog.Unreadable {
-		return nil, false, fmt.Errorf("reading the manifest %s: %w; tracer verify says more", path, err)
+		return nil, fmt.Errorf("reading the manifest %s: %w; tracer verify says more", path, err)
 	}
-	return catalog.Live(), len(catalog.Runs)+len(catalog.Compactions) == 0, nil
+	return catalog, nil
+}
+
+// runsOf are the ids of the runs that have rows in a file, by its path.
+func runsOf(root string, catalog *store.Catalog) map[string][]string {
+	runs := map[string][]string{}
+	for file, names := range catalog.Owners() {
+		for _, name := range names {
+			if m, ok := catalog.Runs[name]; ok {
+				at := filepath.Join(root, file)
+				runs[at] = append(runs[at], m.RunID)
+			}
+		}
+	}
+	return runs
 }
 
 // parquetFiles lists a table's files, relative to the dataset, in their order.
@@ -131,24 +150,54 @@ func parquetFiles(root, name string) (paths []string, err error) {
 
 // views are the statements that make the tables' views, of all runs or of some. Corpora belong to no run.
 func (t *tables) views(runs []string) []string {
-	var quoted []string
+	chosen, quoted := map[string]bool{}, []string{}
 	for _, run := range runs {
+		chosen[run] = true
 		quoted = append(quoted, quote(run))
 	}
 	var statements []string
 	for _, one := range t.all {
-		view := one.view()
-		if len(runs) > 0 && one.name != schema.Prompts.Name && len(one.files) > 0 {
-			view += fmt.Sprintf(" WHERE run_id IN (%s)", strings.Join(quoted, ", "))
+		of := ""
+		if len(runs) > 0 && one.name != schema.Prompts.Name {
+			one.groups = t.holding(one.groups, chosen)
+			of = fmt.Sprintf(" WHERE run_id IN (%s)", strings.Join(quoted, ", "))
 		}
-		statements = append(statements, view)
+		statements = append(statements, one.view(of))
 	}
 	return statements
 }
 
+// holding leaves out the files that have no rows of some runs, by the manifests.
+func (t *tables) holding(groups [][]string, chosen map[string]bool) (left [][]string) {
+	for _, files := range groups {
+		var of []string
+		for _, f := range files {
+			runs, known := t.runs[f]
+			if !known || slices.ContainsFunc(runs, func(run string) bool { return chosen[run] }) {
+				of = append(of, f)
+			}
+		}
+		if len(of) > 0 {
+			left = append(left, of)
+		}
+	}
+	return left
+}
+
+// shape looks into the tables' files.
+func (t *tables) shape(ctx context.Context) (err error) {
+	for i := range t.all {
+		if t.all[i].groups, err = shaped(ctx, t.all[i].files); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // view is the table's typed columns without rows, and its files below them: so each column is there whatever the files'
-// age, and each keeps its type.
-func (t table) view() string {
+// age, and each keeps its type. Files of one shape are read by one call, without union_by_name: with it DuckDB reads the
+// footers of all of them for each query anew, and keeps what they say until it is over, 350 KB a file that no limit counts.
+func (t table) view(of string) string {
 	var columns []string
 	for _, f := range t.schema.Fields() {
 		columns = append(columns, fmt.Sprintf("NULL::%s AS %s", typeName(f.Type), f.Name))
@@ -158,19 +207,20 @@ func (t table) view() string {
 		columns = append(columns, "NULL::VARCHAR AS "+key)
 		types = append(types, fmt.Sprintf("%s: VARCHAR", quote(key)))
 	}
-	view := fmt.Sprintf("CREATE OR REPLACE VIEW %s AS SELECT %s WHERE false", t.name, strings.Join(columns, ", "))
-	if len(t.files) == 0 {
-		return view
-	}
-	var paths []string
-	for _, f := range t.files {
-		paths = append(paths, quote(escape(f)))
-	}
 	hive := "false"
 	if len(t.keys) > 0 {
 		hive = fmt.Sprintf("true, hive_types = {%s}", strings.Join(types, ", "))
 	}
-	return fmt.Sprintf("%s UNION ALL BY NAME FROM read_parquet([%s], union_by_name = true, hive_partitioning = %s)", view, strings.Join(paths, ", "), hive)
+	var view strings.Builder
+	fmt.Fprintf(&view, "CREATE OR REPLACE VIEW %s AS SELECT %s WHERE false", t.name, strings.Join(columns, ", "))
+	for _, files := range t.groups {
+		var paths []string
+		for _, f := range files {
+			paths = append(paths, quote(escape(f)))
+		}
+		fmt.Fprintf(&view, " UNION ALL BY NAME FROM read_parquet([%s], hive_partitioning = %s)%s", strings.Join(paths, ", "), hive, of)
+	}
+	return view.String()
 }
 
 // escape makes a path safe where patterns are read.

@@ -26,25 +26,32 @@ func (b *builder) readTimelines(ctx context.Context) error {
 	b.Undrawn = len(b.Runs) - b.drawn()
 	share := int64(allPoints / b.drawn())
 	for i := range b.drawn() {
-		var there []struct {
-			Readings int64 `json:"readings"`
-			Updates  int64 `json:"updates"`
-		}
-		r := &b.Runs[i]
-		if err := b.ask(ctx, &there, "readings", sql.Named("run", r.RunID), sql.Named("host", r.Host), sql.Named("board", r.UUID)); err != nil {
+		if err := b.from.Within(ctx, b.Runs[i].RunID, func() error { return b.readTimeline(ctx, i, share) }); err != nil {
 			return err
 		}
-		line := Timeline{Run: i, Values: there[0].Readings}
-		read := b.readWhole
-		if there[0].Updates > share {
-			line.BucketS = r.Duration / float64(share/2) // a bucket has more columns than a value
-			read = b.readBuckets
-		}
-		if err := read(ctx, &line); err != nil {
-			return err
-		}
-		b.Timelines = append(b.Timelines, line)
 	}
+	return nil
+}
+
+func (b *builder) readTimeline(ctx context.Context, i int, share int64) error {
+	var there []struct {
+		Readings int64 `json:"readings"`
+		Updates  int64 `json:"updates"`
+	}
+	r := &b.Runs[i]
+	if err := b.ask(ctx, &there, "readings", sql.Named("run", r.RunID), sql.Named("host", r.Host), sql.Named("board", r.UUID)); err != nil {
+		return err
+	}
+	line := Timeline{Run: i, Values: there[0].Readings}
+	read := b.readWhole
+	if there[0].Updates > share {
+		line.BucketS = r.Duration / float64(share/2) // a bucket has more columns than a value
+		read = b.readBuckets
+	}
+	if err := read(ctx, &line); err != nil {
+		return err
+	}
+	b.Timelines = append(b.Timelines, line)
 	return nil
 }
 
@@ -158,13 +165,16 @@ func (b *builder) readCloseUps(ctx context.Context) error {
 	for _, c := range all {
 		for i := range b.Runs {
 			r := &b.Runs[i]
+			if r.RunID != c.RunID || r.Host != c.Host || len(b.CloseUps) == closeUps {
+				continue
+			}
 			key := fmt.Sprint(r.Serving, c.Workload)
-			if r.RunID != c.RunID || r.Host != c.Host || seen[key] || len(b.CloseUps) == closeUps {
+			if seen[key] {
 				continue
 			}
 			seen[key] = true
 			c.Run = i
-			if err := b.readCloseUp(ctx, r, c); err != nil {
+			if err := b.from.Within(ctx, r.RunID, func() error { return b.readCloseUp(ctx, r, c) }); err != nil {
 				return err
 			}
 		}

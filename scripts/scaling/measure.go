@@ -75,8 +75,9 @@ func disk(at string) (files int, size int64, err error) {
 
 func cores() int { return runtime.NumCPU() }
 
-// load is what else the machine is busy with.
+// load is how many processes ran or wanted to, on average over the minute before; what is measured is among them.
 func load() string {
 	text, _ := os.ReadFile("/proc/loadavg")
-	return strings.TrimSpace(string(text))
+	minute, _, _ := strings.Cut(string(text), " ")
+	return minute
 }

@@ -12,6 +12,7 @@ import (
 
 // Parquet's page types, and its magic.
 const (
+	dataPageV1     = 0
 	dictionaryPage = 2
 	dataPageV2     = 3
 	magic          = "PAR1"
@@ -164,7 +165,7 @@ func readHeader(p []byte) (h header, err error) {
 		}
 	})
 	h.length = t.at
-	if kind != dictionaryPage && kind != dataPageV2 || t.failed || h.length+h.compressed > len(p) || h.levels > h.compressed {
+	if known := kind == dataPageV1 || kind == dictionaryPage || kind == dataPageV2; !known || t.failed || h.length+h.compressed > len(p) || h.levels > h.compressed {
 		return h, errors.New("a page's header cannot be read")
 	}
 	return h, nil
