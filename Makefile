@@ -51,12 +51,12 @@ store: .venv/ready
 		go test -count=1 -v -run 'Store|Push' ./cmd/tracer -args -store.writers $(WRITERS)
 
 # The race detector looks at packages whose code runs on several goroutines; in the others it costs five times the time and
-# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (verify's property test and its tables
-# of damage), what programs of their own are asked (commands, campaigns, faults of servers, hosts and datasets), or what needs
-# servers that `make test` fetches (stores, ssh).
+# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (fits of windows, verify's property test
+# and its tables of damage, recovery byte by byte), what programs of their own are asked (commands, campaigns, faults of servers,
+# hosts and datasets), or what needs servers that `make test` fetches (stores, ssh).
 BUSY  := ./analysis/verify ./pipeline ./pipeline/journal ./pipeline/ring ./pipeline/store
 TIMED := ./cmd/... ./internal/clock ./internal/llamacpp ./nebula/... ./sampler/...
-ASKED_ONCE := ^TestFaults$$/^(Server|Host|Dataset)$$|^TestCommandLine|^TestACampaign|^TestRemote|Store|^TestThePipelinesLabelsAreSound$$|^TestEvery(Trouble|Damage)
+ASKED_ONCE := ^TestFaults$$/^(Server|Host|Dataset)$$|^TestCommandLine|Campaign|^TestRemote|Store|^TestThePipelinesLabelsAreSound$$|^TestTheWindow|^TestAFlippedByteCosts|^TestDictionariesThatOutgrow|^TestEvery(Trouble|Damage)
 
 ## test-race: the Go tests of concurrent packages under the race detector
 test-race: fakenvml

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func conversations(t testing.TB, kind string, seed uint64, n int, sensor func(*s
 // The bars are the project's: 4 % for prefills of 60 to 400 ms where the sensor averages 25 of every 100 ms, 8 % where it
 // averages all of them, 1 % for whole requests, and intervals that hold the truth in 90 to 99 % of cases.
 func TestEnergiesOfPrefillsAndRequestsKeepWhatTheyPromise(t *testing.T) {
+	t.Parallel()
 	for kind, bar := range map[string]float64{"A100-40": 0.04, "A10": 0.08} {
 		var prefill, request score
 		for seed := range uint64(20) {
@@ -57,22 +59,30 @@ func TestEnergiesOfPrefillsAndRequestsKeepWhatTheyPromise(t *testing.T) {
 // The bars are 10 % for prefills of 30 ms and 6 % for those of 60 ms, over 100 repetitions and 40 seeds.
 func TestFoldedRepetitionsShowStagesShorterThanAnUpdate(t *testing.T) {
 	var all score
-	for _, kind := range []string{"A100-40", "A10"} {
-		for _, length := range []float64{30, 60} {
-			var s score
-			for seed := range uint64(40) {
-				for _, answer := range []float64{45, 500} { // ms of decode: a word, or some sentences of a fast model
-					e, truth := folded(t, kind, seed, length, answer)
-					s.add(e, 0, truth)
-					all.add(e, 0, truth)
-				}
-			}
-			t.Logf("%s, prefills of %v ms: %.2f %% at the median, %.2f %% at most, %.1f %% covered", kind, length, 100*s.median(), 100*quantile(s.errors, 1), 100*s.covered())
-			if bar := map[float64]float64{30: 0.10, 60: 0.06}[length]; s.median() > bar {
-				t.Errorf("%s, prefills of %v ms: median error %v, want %v at most", kind, length, s.median(), bar)
+	var mu sync.Mutex
+	t.Run("of", func(t *testing.T) {
+		for _, kind := range []string{"A100-40", "A10"} {
+			for length, bar := range map[float64]float64{30: 0.10, 60: 0.06} {
+				t.Run(fmt.Sprintf("%v ms on %s", length, kind), func(t *testing.T) {
+					t.Parallel()
+					var s score
+					for seed := range uint64(40) {
+						for _, answer := range []float64{45, 500} { // ms of decode: a word, or some sentences of a fast model
+							e, truth := folded(t, kind, seed, length, answer)
+							s.add(e, 0, truth)
+							mu.Lock()
+							all.add(e, 0, truth)
+							mu.Unlock()
+						}
+					}
+					t.Logf("%.2f %% at the median, %.2f %% at most, %.1f %% covered", 100*s.median(), 100*quantile(s.errors, 1), 100*s.covered())
+					if s.median() > bar {
+						t.Errorf("median error %v, want %v at most", s.median(), bar)
+					}
+				})
 			}
 		}
-	}
+	})
 	if c := all.covered(); c < 0.90 || c > 0.99 {
 		t.Errorf("intervals hold the truth in %.1f %% of cases, want 90 to 99", 100*c)
 	}
@@ -88,6 +98,7 @@ func folded(t testing.TB, kind string, seed uint64, length, answer float64) (Est
 }
 
 func TestTheModelFindsWhatItWasNotTold(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"A100-40", "A10", "H200"} {
 		w := conversations(t, kind, 1, 100, nil, func(w *world) { w.Early = 4 * ms })
 		sensor := w.sensor()
@@ -177,6 +188,7 @@ func TestAPrefillsBeginningThatTheServerToldIsAsLateAsItsEnd(t *testing.T) {
 
 // What goes wrong with sensors and readings makes intervals wider, and errors no larger than they say.
 func TestIntervalsWidenWithWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		sensor func(*sim.SensorSpec)

@@ -38,6 +38,7 @@ func (w *world) readSparsely(t testing.TB, call time.Duration) []Update {
 // Readings that are rare leave it open when a value came into being. A prefill of 12.7 J was once given 24, give or take
 // little, because a value had been put one update too early.
 func TestSparseReadingsMakeNoEnergyWrong(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"A100-40", "A10"} {
 		for _, call := range []time.Duration{0, 2 * time.Millisecond, 10 * time.Millisecond, 22 * time.Millisecond} {
 			var s score
