@@ -196,7 +196,7 @@ func (t *tables) shape(ctx context.Context) (err error) {
 
 // view is the table's typed columns without rows, and its files below them: so each column is there whatever the files'
 // age, and each keeps its type. Files of one shape are read by one call, without union_by_name: with it DuckDB reads the
-// footers of all of them for each query anew, and keeps what they say until it is over, 350 KB a file that no limit counts.
+// footers of all of them for each query anew, and keeps what they say until it is over, some 300 KB a file, beside its limit.
 func (t table) view(of string) string {
 	var columns []string
 	for _, f := range t.schema.Fields() {
