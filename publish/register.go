@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
@@ -13,8 +14,12 @@ import (
 	icetable "github.com/apache/iceberg-go/table"
 )
 
-// attempts bounds how often a commit is tried anew after others were faster.
-const attempts = 20
+// What is tried anew after others were faster. A committer that was killed may have claimed a version of a table, which the
+// catalog gives to another after a minute.
+const (
+	patience             = 90 * time.Second
+	firstWait, widerWait = 20 * time.Millisecond, time.Second
+)
 
 // registrar brings a catalog's tables to what a listing says.
 type registrar struct {
@@ -57,20 +62,32 @@ func (r *registrar) makeNamespace(ctx context.Context) error {
 // bring commits to one table until it is as the listing says. Each attempt looks at the table anew: what another committer has
 // registered meanwhile is not registered again.
 func (r *registrar) bring(ctx context.Context, t *table) (outcome, error) {
-	for n := 1; ; n++ {
-		tbl, err := r.open(ctx, t)
-		if err != nil {
-			return outcome{}, err
-		}
-		done, err := r.commit(ctx, tbl, t)
-		if err == nil || ctx.Err() != nil {
+	wait := firstWait
+	for began := time.Now(); ; wait = min(2*wait, widerWait) {
+		done, outrun, err := r.attempt(ctx, t)
+		if err == nil || !outrun || time.Since(began) > patience {
 			return done, err
 		}
-		now, lost := r.catalog.LoadTable(ctx, tbl.Identifier())
-		if n == attempts || lost != nil || now.MetadataLocation() == tbl.MetadataLocation() && !errors.Is(err, icetable.ErrCommitFailed) {
+		select {
+		case <-ctx.Done():
 			return done, err
+		case <-time.After(wait):
 		}
 	}
+}
+
+// attempt reports whether it failed because others are committing.
+func (r *registrar) attempt(ctx context.Context, t *table) (done outcome, outrun bool, err error) {
+	tbl, err := r.open(ctx, t)
+	if err != nil {
+		return done, errors.Is(err, catalog.ErrTableAlreadyExists), err
+	}
+	done, err = r.commit(ctx, tbl, t)
+	if err == nil || errors.Is(err, icetable.ErrCommitFailed) {
+		return done, true, err
+	}
+	now, lost := r.catalog.LoadTable(ctx, tbl.Identifier())
+	return done, lost == nil && now.MetadataLocation() != tbl.MetadataLocation(), err
 }
 
 // open loads the table, or makes it, and gives it the columns that newer files have.
@@ -78,10 +95,7 @@ func (r *registrar) open(ctx context.Context, t *table) (*icetable.Table, error)
 	name := append(slices.Clone(r.namespace), t.Name)
 	tbl, err := r.catalog.LoadTable(ctx, name)
 	if errors.Is(err, catalog.ErrNoSuchTable) {
-		tbl, err = r.create(ctx, name, t)
-		if errors.Is(err, catalog.ErrTableAlreadyExists) { // somebody was faster
-			tbl, err = r.catalog.LoadTable(ctx, name)
-		}
+		tbl, err = r.create(ctx, name, t) // or somebody is faster, which the next attempt sees
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening it in the catalog: %w", err)
