@@ -4,30 +4,16 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/llm-tracer/tracer/internal/catalog"
-	"github.com/llm-tracer/tracer/sampler/sim"
 )
 
 // Two tasks of a job array on one node start the same server at once: each on a port of its own, where the file leaves it open.
 // With a port that is taken, neither is content with what answers there.
 func TestCampaignsOnOneHostServeOnPortsOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	library := fakeLibrary(t)
-	kind, err := catalog.BoardByName("A10")
-	if err != nil {
-		t.Fatal(err)
-	}
-	boards := filepath.Join(t.TempDir(), "boards")
-	script, err := sim.Create(boards, sim.Describe(kind, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = script.Close() })
+	env := fakeA10(t)
 	const text = `name: tasks
 out: %%s
 repetitions: 2
@@ -40,7 +26,7 @@ cool-down: {at-most: 0s}
 `
 	task := func(file string, block int) (*exec.Cmd, *strings.Builder) {
 		cmd, said := exec.Command(program(t), "campaign", file, "--block", strconv.Itoa(block)), &strings.Builder{}
-		cmd.Env, cmd.Stdout, cmd.Stderr = environ("LD_LIBRARY_PATH="+library, "TRACER_FAKENVML="+boards), said, said
+		cmd.Env, cmd.Stdout, cmd.Stderr = environ(env...), said, said
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -11,10 +11,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/internal/llamacpp"
 	"github.com/llm-tracer/tracer/internal/versitygw"
-	"github.com/llm-tracer/tracer/sampler/sim"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -139,21 +137,11 @@ func TestACampaignServesARealLlamaServer(t *testing.T) {
 	if server == "" {
 		t.Skip(llamacpp.ErrNoServer)
 	}
-	library := fakeLibrary(t)
+	env := fakeA10(t)
 	model, err := llamacpp.ModelFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	kind, err := catalog.BoardByName("A10")
-	if err != nil {
-		t.Fatal(err)
-	}
-	boards := filepath.Join(t.TempDir(), "boards")
-	script, err := sim.Create(boards, sim.Describe(kind, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = script.Close() })
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +167,7 @@ collect: {prompts: 2, idle: 0s, warmup: 0, pause: 0s, calibrate: "off"}
 cool-down: {at-most: 2s}
 `, address, server, model, port, address))
 	cmd := exec.Command(program(t), "campaign", file)
-	cmd.Env = environ("LD_LIBRARY_PATH="+library, "TRACER_FAKENVML="+boards, "TRACER_API_KEY=swordfish")
+	cmd.Env = environ(append(env, "TRACER_API_KEY=swordfish")...)
 	out, _ := cmd.CombinedOutput() // the code tells
 	t.Log(string(out))
 	holds(t, cmd.ProcessState.ExitCode(), string(out), exitPartial,

@@ -2,37 +2,24 @@ package main
 
 import (
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/llm-tracer/tracer/analysis"
-	"github.com/llm-tracer/tracer/internal/catalog"
 	"github.com/llm-tracer/tracer/internal/llamacpp"
-	"github.com/llm-tracer/tracer/sampler/sim"
 	"github.com/llm-tracer/tracer/schema"
 )
 
 // realServer is a llama.cpp server on a random-weight model, and the environment that shows a board beside it.
 func realServer(t *testing.T) (server *llamacpp.Server, env []string) {
 	t.Helper()
-	library := fakeLibrary(t)
+	env = fakeA10(t)
 	server, err := llamacpp.Start(t.Context())
 	if err != nil {
 		t.Skip(err)
 	}
 	t.Cleanup(func() { _ = server.Stop() })
-	kind, err := catalog.BoardByName("A10")
-	if err != nil {
-		t.Fatal(err)
-	}
-	boards := filepath.Join(t.TempDir(), "boards")
-	script, err := sim.Create(boards, sim.Describe(kind, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = script.Close() })
-	return server, []string{"LD_LIBRARY_PATH=" + library, "TRACER_FAKENVML=" + boards}
+	return server, env
 }
 
 // The server's own tokenizer counts, its chat template is measured, and nothing comes from its cache, repetitions included.

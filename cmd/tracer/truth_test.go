@@ -19,7 +19,9 @@ import (
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 
 	"github.com/llm-tracer/tracer/analysis"
+	"github.com/llm-tracer/tracer/internal/catalog"
 	servesim "github.com/llm-tracer/tracer/nebula/sim"
+	"github.com/llm-tracer/tracer/sampler/sim"
 	"github.com/llm-tracer/tracer/schema"
 )
 
@@ -208,6 +210,23 @@ func fakeLibrary(t *testing.T) string {
 		t.Skipf("no fake of libnvidia-ml; make fakenvml builds it: %v", err)
 	}
 	return dir
+}
+
+// fakeA10 is the environment of a program that finds an A10 of the fake's.
+func fakeA10(t *testing.T) []string {
+	t.Helper()
+	library := fakeLibrary(t)
+	kind, err := catalog.BoardByName("A10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	boards := filepath.Join(t.TempDir(), "boards")
+	script, err := sim.Create(boards, sim.Describe(kind, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = script.Close() })
+	return []string{"LD_LIBRARY_PATH=" + library, "TRACER_FAKENVML=" + boards}
 }
 
 var serving = regexp.MustCompile(`at (http://\S+);`)
