@@ -16,9 +16,14 @@ fuzzers() { # one line each: PACKAGE NAME
 	done
 }
 
+# Go before 1.27 may call the end of the time itself a failure (go.dev/issue/75804): no input, no other message.
+only_late() { # LOG
+	[ "$(sed -n '/^--- FAIL/,/^FAIL/p' "$1" | sed '1d;$d' | tr -d ' \t')" = contextdeadlineexceeded ]
+}
+
 fuzz() { # PACKAGE NAME
 	local log=$logs/$2
-	if go test "$1" -run '^$' -fuzz "^$2\$" -fuzztime "$time" -fuzzminimizetime 1s -parallel 1 >"$log" 2>&1; then
+	if go test "$1" -run '^$' -fuzz "^$2\$" -fuzztime "$time" -fuzzminimizetime 1s -parallel 1 >"$log" 2>&1 || only_late "$log"; then
 		echo "ok    $2: $(grep -o 'execs: [0-9]*' "$log" | tail -n 1), $(grep -o 'total: [0-9]*' "$log" | tail -n 1) inputs kept"
 	else
 		echo "FAIL  $2"
@@ -27,7 +32,7 @@ fuzz() { # PACKAGE NAME
 	fi
 }
 
-export -f fuzz
+export -f fuzz only_late
 export time logs
 list=$(fuzzers)
 [ -n "$list" ] || { echo "fuzz: no fuzzers found" >&2; exit 1; }
