@@ -7,21 +7,28 @@ import (
 
 // line is the lattice near some changes.
 type line struct {
-	changes   []change
-	number    []float64 // of their updates, from the middle of them on
-	telling   []int     // changes that say where the lattice is
-	from, to  int       // of the changes: those that the line places
-	at, slope float64   // of the update with number 0, and from update to update, ns
-	sd, tilt  float64   // standard deviations of both
-	both      float64   // their covariance
-	spread    float64   // standard deviation of at, were one midpoint all that is known
-	lever     float64   // root mean square of the numbers
+	changes  []change
+	number   []float64 // of their updates, from the middle of them on
+	telling  []int     // changes that say where the lattice is
+	from, to int       // of the changes: those that the line places
+	place
+	settled []place // by jitter, as far as it was sought
+	spread  float64 // standard deviation of at, were one midpoint all that is known
+	lever   float64 // root mean square of the numbers
+}
+
+// place is where a line lies.
+type place struct {
+	at, slope     float64 // of the update with number 0, and from update to update, ns
+	sd, tilt      float64 // standard deviations of both
+	both          float64 // their covariance
+	logLikelihood float64
 }
 
 // lineOf is the line through some changes, of which it is to place those between two positions. It reports false where too
 // few tell the lattice.
 func lineOf(changes []change, period float64, from, to int) (l line, ok bool) {
-	l = line{changes: slices.Clone(changes), from: from, to: to, slope: period}
+	l = line{changes: slices.Clone(changes), from: from, to: to}
 	for i := range l.changes {
 		if l.changes[i].tells(period) {
 			l.telling = append(l.telling, i)
@@ -78,28 +85,44 @@ func phaseOf(changes []change, period float64) (phase, agreement float64) {
 		most = 5    // that one change can say against a place
 	)
 	origin := changes[0].mid()
+	perNS, telling := phases/period, 0
 	var logs [phases]float64
 	for i := range changes {
 		if !changes[i].tells(period) {
 			continue
 		}
-		mid, half := math.Mod(changes[i].mid()-origin, period), changes[i].half()
-		for k := range logs {
-			off := math.Abs(mid - period*float64(k)/phases)
-			if off = min(off, period-off) - half; off > 0 {
-				logs[k] -= min(off/(near*period), most)
+		mid, half := (changes[i].mid()-origin)*perNS, changes[i].half()*perNS
+		mid -= math.Floor(mid/phases) * phases
+		reach := min(half+most*near*phases, phases/2) // beyond, each place is as bad
+		for k := int(math.Ceil(mid - reach)); float64(k) < mid+reach; k++ {
+			v := most - max(math.Abs(float64(k)-mid)-half, 0)/(near*phases)
+			switch {
+			case k < 0:
+				logs[k+phases] += v
+			case k >= phases:
+				logs[k-phases] += v
+			default:
+				logs[k] += v
 			}
 		}
+		telling++
 	}
 	top := slices.Max(logs[:])
 	var x, y, mass float64
 	for k, v := range logs {
-		sin, cos := math.Sincos(2 * math.Pi * float64(k) / phases)
 		v = math.Exp(v - top)
-		x, y, mass = x+v*cos, y+v*sin, mass+v
+		x, y, mass = x+v*circle[k].x, y+v*circle[k].y, mass+v
 	}
-	return origin + math.Atan2(y, x)/(2*math.Pi)*period, top + math.Log(mass)
+	return origin + math.Atan2(y, x)/(2*math.Pi)*period, top + math.Log(mass) - most*float64(telling)
 }
+
+// circle is the phases around it.
+var circle = func() (t [phases]struct{ x, y float64 }) {
+	for k := range t {
+		t[k].y, t[k].x = math.Sincos(2 * math.Pi * float64(k) / phases)
+	}
+	return t
+}()
 
 // A few changes tell the period roughly, by how well they agree on a place of the lattice; more around them, closer.
 const (
@@ -174,117 +197,73 @@ var jitters = [...]float64{0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001}
 
 // settle moves the line to where each change came between its two readings, the sensor missing its lattice by a jitter:
 // midpoints are no better than the readings' rhythm, and say nothing new where that is a fraction of the sensor's. It goes
-// through the jitters from the largest on, the line being sought ever closer to where it was likely under the one before,
-// and returns the logarithms of their likelihoods.
-func (l *line) settle(periodNS float64, jitters []float64) (logLikelihoods []float64) {
-	l.sd, l.tilt, l.both = l.spread, 0, 0
-	if len(l.telling) >= tellsSlope {
-		l.tilt = l.spread / l.lever
+// through the jitters from the largest on, the line being sought ever closer to where it was likely under the one before.
+func (l *line) settle(periodNS float64, jitter int) {
+	if len(l.settled) == 0 {
+		l.sd, l.tilt, l.both = l.spread, 0, 0
+		if len(l.telling) >= tellsSlope {
+			l.tilt = l.spread / l.lever
+		}
 	}
-	for _, j := range jitters {
-		logLikelihoods = append(logLikelihoods, l.weigh(j*periodNS))
+	for _, j := range jitters[len(l.settled):max(jitter+1, len(l.settled))] {
+		l.weigh(j * periodNS)
+		l.settled = append(l.settled, l.place)
 	}
-	return logLikelihoods
+	l.place = l.settled[jitter]
 }
 
 // The line is weighed at so many places and slopes to either side, up to so many standard deviations away.
 const (
 	steps = 6
 	away  = 3.0
+	step  = away / steps
+	side  = 2*steps + 1
 )
 
 // weigh weighs lines around this one by the likelihood of the changes, and becomes their mean.
-func (l *line) weigh(jitter float64) (logLikelihood float64) {
+func (l *line) weigh(jitter float64) {
 	// Place and slope, in two directions in which they are not correlated.
-	along, slant := l.both/l.sd, 0.0
-	if slant = math.Sqrt(max(l.tilt*l.tilt-along*along, 0)); slant < 1e-9*l.tilt {
+	along := l.both / l.sd
+	slant := math.Sqrt(max(l.tilt*l.tilt-along*along, 0))
+	if slant < 1e-9*l.tilt {
 		slant = 0
 	}
-	side := steps
-	if l.tilt == 0 {
-		side = 0
-	}
-	width := 2*side + 1
-	logs := make([]float64, (2*steps+1)*width)
-	const step = away / steps
-	move := func(k int) (at, slope float64) {
-		u, v := float64(k/width-steps)*step, float64(k%width-side)*step
-		return u * l.sd, u*along + v*slant
-	}
+	g := grid{flat: l.tilt == 0}
 	for _, i := range l.telling {
 		edge, n := l.at+l.slope*l.number[i], l.number[i]
 		lo, hi := float64(l.changes[i].afterNS)-edge, float64(l.changes[i].byNS)-edge
-		if far := away * (math.Abs(l.sd+n*along) + math.Abs(n*slant)); -far-lo > sure*jitter && hi-far > sure*jitter {
-			continue // as good as certain
-		}
-		for k := range logs {
-			at, slope := move(k)
-			o := at + slope*n
-			if o-lo > sure*jitter && hi-o > sure*jitter {
-				continue
-			}
-			logs[k] += between((lo-o)/jitter, (hi-o)/jitter)
-		}
+		g.add(lo/jitter, hi/jitter, (l.sd+n*along)/jitter, n*slant/jitter)
 	}
-	top := slices.Max(logs)
-	var mass, a, t, aa, tt, tilted float64
-	for k, v := range logs {
-		at, slope := move(k)
-		p := math.Exp(v - top)
-		mass, a, t, aa, tt, tilted = mass+p, a+p*at, t+p*slope, aa+p*at*at, tt+p*slope*slope, tilted+p*at*slope
-	}
-	a, t = a/mass, t/mass
-	logLikelihood = top + math.Log(mass*l.sd*step)
+	m := g.sum()
+	a, t, tilted := m.u*l.sd, m.u*along+m.v*slant, l.sd*(m.uu*along+m.uv*slant)
+	aa, tt := m.uu*l.sd*l.sd, m.uu*along*along+2*m.uv*along*slant+m.vv*slant*slant
+	l.logLikelihood = m.top + math.Log(m.mass*l.sd*step)
 	if slant > 0 {
-		logLikelihood += math.Log(slant * step)
+		l.logLikelihood += math.Log(slant * step)
 	}
 	const grain = step * step / 12 // of the steps themselves
 	l.at, l.slope = l.at+a, l.slope+t
-	l.both = tilted/mass - a*t + grain*l.sd*along
-	l.tilt = math.Sqrt(max(tt/mass-t*t, 0) + grain*(along*along+slant*slant))
-	l.sd = math.Sqrt(max(aa/mass-a*a, 0) + grain*l.sd*l.sd)
-	return logLikelihood
+	l.both = tilted - a*t + grain*l.sd*along
+	l.tilt = math.Sqrt(max(tt-t*t, 0) + grain*(along*along+slant*slant))
+	l.sd = math.Sqrt(max(aa-a*a, 0) + grain*l.sd*l.sd)
 }
-
-// between is the logarithm of the probability that a standard normal variable is between two bounds; where one of them is
-// as good as infinite it is looked up.
-func between(lo, hi float64) float64 {
-	const least = 1e-12
-	if nearer := min(hi, -lo); max(hi, -lo) > sure {
-		return logBelow[int(min(max((nearer+reachZ)*perZ+0.5, 0), 2*reachZ*perZ))]
-	}
-	return math.Log(max((math.Erf(hi/math.Sqrt2)-math.Erf(lo/math.Sqrt2))/2, least))
-}
-
-// logBelow is the logarithm of the normal distribution's integral, in steps of a hundredth.
-var logBelow = func() (t [2*reachZ*perZ + 1]float64) {
-	for i := range t {
-		t[i] = math.Log(math.Erfc(-(float64(i)/perZ-reachZ)/math.Sqrt2) / 2)
-	}
-	return t
-}()
-
-const (
-	reachZ = 7 // standard deviations: there the integral is 1e-12
-	perZ   = 100
-)
 
 // jitterOf is the standard deviation by which the sensor misses its lattice, by its position among the jitters: the
 // likeliest. A few lines tell.
 func jitterOf(lines []line, periodNS float64) (best int) {
 	sums := make([]float64, len(jitters))
 	for i := 0; i < len(lines); i += 1 + len(lines)/8 {
-		trial := lines[i]
-		for k, v := range trial.settle(periodNS, jitters[:]) {
-			sums[k] += v
+		lines[i].settle(periodNS, len(jitters)-1)
+		for k, p := range lines[i].settled {
+			sums[k] += p.logLikelihood
 		}
 	}
 	return slices.Index(sums, slices.Max(sums))
 }
 
-// place gives the line's changes their edges, and the updates between them that brought no new value. Changes whose edges
+// updates gives the line's changes their edges, and the updates between them that brought no new value. Changes whose edges
 // are vaguer than that are left out, and those for which the lattice has two places.
-func (l *line) place(jitter, vaguest float64) (out []Update) {
+func (l *line) updates(jitter, vaguest float64) (out []Update) {
 	for i := l.from; i < l.to; i++ {
 		c := &l.changes[i]
 		if i == 0 || l.number[i-1] != l.number[i] { // else its value stands there already

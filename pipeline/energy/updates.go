@@ -79,8 +79,8 @@ func (u *Updates) Located() []Update {
 	}
 	var out []Update
 	for i := range lines {
-		lines[i].settle(u.periodNS, jitters[:jitter+1])
-		out = append(out, lines[i].place(jitters[jitter]*u.periodNS, vaguest*u.periodNS)...)
+		lines[i].settle(u.periodNS, jitter)
+		out = append(out, lines[i].updates(jitters[jitter]*u.periodNS, vaguest*u.periodNS)...)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package energy
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -115,4 +116,41 @@ func TestGapsHoldNoUpdates(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkLocated is a board's share of a commit: its updates of ten minutes.
+func BenchmarkLocated(b *testing.B) {
+	for _, c := range []struct {
+		kind string
+		poll time.Duration
+	}{
+		{"A100-40", time.Millisecond}, // averages 25 of every 100 ms
+		{"A100-40", 10 * time.Millisecond},
+		{"A10", time.Millisecond}, // averages all 100 ms
+		{"A10", 10 * time.Millisecond},
+	} {
+		w := conversations(b, c.kind, 1, 370, nil, func(w *world) { w.poll = c.poll })
+		updates := w.updates(b)
+		b.Run(fmt.Sprintf("kind=%s/poll=%v", c.kind, c.poll), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				updates.Located()
+			}
+		})
+	}
+}
+
+// BenchmarkLocatedOfAHost is the commit of a short run on eight boards.
+func BenchmarkLocatedOfAHost(b *testing.B) {
+	var boards []*Updates
+	for i := range 8 {
+		w := conversations(b, []string{"A100-40", "A10"}[i%2], uint64(i), 75, nil, func(w *world) { w.poll = time.Millisecond })
+		boards = append(boards, w.updates(b))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, u := range boards {
+			u.Located()
+		}
+	}
 }

@@ -56,8 +56,11 @@ func (w *world) segments() []Segment {
 	return segments
 }
 
-// read reads the sensor over the whole time, at the sampler's rhythm, and places what it said.
-func (w *world) read(t testing.TB) []Update {
+// read reads the sensor over the whole time and places what it said.
+func (w *world) read(t testing.TB) []Update { return w.updates(t).Located() }
+
+// updates reads the sensor over the whole time, at the sampler's rhythm.
+func (w *world) updates(t testing.TB) *Updates {
 	t.Helper()
 	updates := NewUpdates(w.spec.Sensors[sim.PowerInstant].Period)
 	err := w.ReadSwaying(w.poll, sampler.LanePower, func(at int64, r *schema.Reading) {
@@ -68,7 +71,7 @@ func (w *world) read(t testing.TB) []Update {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return updates.Located()
+	return updates
 }
 
 func (w *world) fit(t testing.TB, sensor schema.Sensor) *Model {
