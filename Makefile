@@ -51,17 +51,21 @@ store: .venv/ready
 		go test -count=1 -v -run 'Store|Push' ./cmd/tracer -args -store.writers $(WRITERS)
 
 # The race detector looks at packages whose code runs on several goroutines; in the others it costs five times the time and
-# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (fits of windows, verify's property test
-# and its tables of damage, recovery byte by byte), what programs of their own are asked (commands, campaigns, faults of servers,
-# hosts and datasets), or what needs servers that `make test` fetches (stores, ssh).
+# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (fits of windows and periods; property
+# tests of labels, recovery and Parquet; publications broken off at every step), what verify's goroutines do for one folder as
+# for the other (its tables of damage, broken compactions and foreign files), what programs of their own are asked (commands,
+# campaigns, faults of servers, hosts and datasets), labels against the truth through NVML (they keep time, which the detector
+# takes; those within the process stay), or what needs servers that `make test` fetches (stores, ssh).
 BUSY  := ./analysis/verify ./pipeline ./pipeline/journal ./pipeline/ring ./pipeline/store
 TIMED := ./cmd/... ./internal/clock ./internal/llamacpp ./nebula/... ./sampler/...
-ASKED_ONCE := ^TestFaults$$/^(Server|Host|Dataset)$$|^TestCommandLine|Campaign|^TestRemote|Store|^TestThePipelinesLabelsAreSound$$|^TestTheWindow|^TestAFlippedByteCosts|^TestDictionariesThatOutgrow|^TestEvery(Trouble|Damage)
+ONE_GOROUTINE := ^TestThe(Window|PeriodIsFound)|^TestPublishedLabels|^TestABrokenRunGives|^TestAPublicationThatBrokeOff|^TestSamplesComeBack|^TestAFlippedByteCosts|^TestDictionariesThatOutgrow
+SAME_FOLDERS  := ^TestEvery(Trouble|Damage)|^TestDamageInACompacted|^TestACompactionThatBrokeOff|^TestWhatIsNoFileOfTracers|^TestThePipelinesLabelsAreSound$$
+ASKED_ONCE    := ^TestFaults$$/^(Server|Host|Dataset)$$|^TestCommandLine|Campaign|^TestRemote|Store|^TestLabelsAgreeWithTheTruthThroughNVML$$|$(ONE_GOROUTINE)|$(SAME_FOLDERS)
 
 ## test-race: the Go tests of concurrent packages under the race detector
 test-race: fakenvml
 	go test -race -p 2 -skip '$(ASKED_ONCE)' $(BUSY)
-	go test -race -p 1 -skip '$(ASKED_ONCE)' $(TIMED)
+	go test -race -p 1 -parallel 4 -skip '$(ASKED_ONCE)' $(TIMED)
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml
