@@ -33,14 +33,18 @@ build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -fPIC -shared -fvisibility=hidden -Wl,-soname,libnvidia-ml.so.1 \
 		-I"$$(go list -f '{{.Dir}}' github.com/NVIDIA/go-nvml/pkg/nvml)" -o $@ sampler/nvml/fake/*.c -lm -lpthread
 
-# Packages are tested one after another: some keep time, and others keep every core busy. Tests that may run beside others
-# mostly wait, so four do at once.
+# Packages that keep time are tested one after another; tests in them that may run beside others mostly wait, so four do at
+# once. The others only compute, two at a time.
+KEEPS_TIME := /tracer/(cmd|internal|nebula|sampler)(/|$$)
 
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets
 	scripts/sshd.sh
 	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && versitygw="$$(scripts/versitygw.sh)" && \
-		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" TRACER_VERSITYGW="$$versitygw" go test -p 1 -parallel 4 ./...
+		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" TRACER_VERSITYGW="$$versitygw" && \
+		export TRACER_LLAMA_SERVER TRACER_CHROMIUM TRACER_VERSITYGW && failed=0 && \
+		{ go test -p 2 $$(go list ./... | grep -vE '$(KEEPS_TIME)') || failed=1; } && \
+		{ go test -p 1 -parallel 4 $$(go list ./... | grep -E '$(KEEPS_TIME)') || failed=1; } && exit $$failed
 	cd publish && go test .
 
 WRITERS ?= 8
