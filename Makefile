@@ -33,14 +33,18 @@ build/libnvidia-ml.so.1: $(wildcard sampler/nvml/fake/*.c sampler/nvml/fake/*.h)
 	$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -fPIC -shared -fvisibility=hidden -Wl,-soname,libnvidia-ml.so.1 \
 		-I"$$(go list -f '{{.Dir}}' github.com/NVIDIA/go-nvml/pkg/nvml)" -o $@ sampler/nvml/fake/*.c -lm -lpthread
 
-# Packages are tested one after another: some keep time, and others keep every core busy. Tests that may run beside others
-# mostly wait, so four do at once.
+# Packages that keep time are tested one after another; tests in them that may run beside others mostly wait, so four do at
+# once. The others only compute, two at a time.
+KEEPS_TIME := /tracer/(cmd|internal|nebula|sampler)(/|$$)
 
 ## test: every test, the real model server's and the documentation's snippets included
 test: fakenvml snippets
 	scripts/sshd.sh
 	server="$$(scripts/llama-server.sh)" && chromium="$$(scripts/chromium.sh)" && versitygw="$$(scripts/versitygw.sh)" && \
-		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" TRACER_VERSITYGW="$$versitygw" go test -p 1 -parallel 4 ./...
+		TRACER_LLAMA_SERVER="$$server" TRACER_CHROMIUM="$$chromium" TRACER_VERSITYGW="$$versitygw" && \
+		export TRACER_LLAMA_SERVER TRACER_CHROMIUM TRACER_VERSITYGW && failed=0 && \
+		{ go test -p 2 $$(go list ./... | grep -vE '$(KEEPS_TIME)') || failed=1; } && \
+		{ go test -p 1 -parallel 4 $$(go list ./... | grep -E '$(KEEPS_TIME)') || failed=1; } && exit $$failed
 	cd publish && go test .
 
 WRITERS ?= 8
@@ -51,17 +55,21 @@ store: .venv/ready
 		go test -count=1 -v -run 'Store|Push' ./cmd/tracer -args -store.writers $(WRITERS)
 
 # The race detector looks at packages whose code runs on several goroutines; in the others it costs five times the time and
-# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (fits of windows, verify's property test
-# and its tables of damage, recovery byte by byte), what programs of their own are asked (commands, campaigns, faults of servers,
-# hosts and datasets), or what needs servers that `make test` fetches (stores, ssh).
+# has nothing to find. Nor does it ask again what keeps a process busy on one goroutine (fits of windows and periods; property
+# tests of labels, recovery and Parquet; publications broken off at every step), what verify's goroutines do for one folder as
+# for the other (its tables of damage, broken compactions and foreign files), what programs of their own are asked (commands,
+# campaigns, faults of servers, hosts and datasets), labels against the truth through NVML (they keep time, which the detector
+# takes; those within the process stay), or what needs servers that `make test` fetches (stores, ssh).
 BUSY  := ./analysis/verify ./pipeline ./pipeline/journal ./pipeline/ring ./pipeline/store
 TIMED := ./cmd/... ./internal/clock ./internal/llamacpp ./nebula/... ./sampler/...
-ASKED_ONCE := ^TestFaults$$/^(Server|Host|Dataset)$$|^TestCommandLine|Campaign|^TestRemote|Store|^TestThePipelinesLabelsAreSound$$|^TestTheWindow|^TestAFlippedByteCosts|^TestDictionariesThatOutgrow|^TestEvery(Trouble|Damage)
+ONE_GOROUTINE := ^TestThe(Window|PeriodIsFound)|^TestPublishedLabels|^TestABrokenRunGives|^TestAPublicationThatBrokeOff|^TestSamplesComeBack|^TestAFlippedByteCosts|^TestDictionariesThatOutgrow
+SAME_FOLDERS  := ^TestEvery(Trouble|Damage)|^TestDamageInACompacted|^TestACompactionThatBrokeOff|^TestWhatIsNoFileOfTracers|^TestThePipelinesLabelsAreSound$$
+ASKED_ONCE    := ^TestFaults$$/^(Server|Host|Dataset)$$|^TestCommandLine|Campaign|^TestRemote|Store|^TestLabelsAgreeWithTheTruthThroughNVML$$|$(ONE_GOROUTINE)|$(SAME_FOLDERS)
 
 ## test-race: the Go tests of concurrent packages under the race detector
 test-race: fakenvml
 	go test -race -p 2 -skip '$(ASKED_ONCE)' $(BUSY)
-	go test -race -p 1 -skip '$(ASKED_ONCE)' $(TIMED)
+	go test -race -p 1 -parallel 4 -skip '$(ASKED_ONCE)' $(TIMED)
 
 ## test-llm: trace a real llama.cpp server, with the fake as its GPU
 test-llm: fakenvml

@@ -112,7 +112,7 @@ func (c *collect) checkAlone() error {
 func parseCollect(args []string, l *layers) (*collect, map[string]string, error) {
 	var all commands
 	t := &terminal{out: io.Discard, err: io.Discard}
-	parser, err := newParser(&all, &layers{dotEnv: l.dotEnv, yaml: l.yaml, found: map[string]bool{}}, t, func(int) {})
+	parser, err := newParser(&all, &layers{Files: l.Files, found: map[string]bool{}}, t, func(int) {})
 	if err != nil {
 		return nil, nil, err
 	}

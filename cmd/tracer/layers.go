@@ -1,69 +1,32 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/alecthomas/kong"
-	"github.com/goccy/go-yaml"
-	"github.com/joho/godotenv"
 
+	"github.com/llm-tracer/tracer/internal/config"
 	"github.com/llm-tracer/tracer/nebula"
 )
 
-const (
-	dotEnvFile = ".env"
-	yamlFile   = "tracer.yaml"
-	keyName    = "TRACER_API_KEY"
-)
+const keyName = "TRACER_API_KEY"
 
-// layers is where flags that are not on the command line come from: the environment, then .env, then tracer.yaml, the
-// last two in the working directory.
+// layers is where flags that are not on the command line come from.
 type layers struct {
-	dotEnv map[string]string
-	yaml   map[string]any
-	found  map[string]bool // flags that were set here and not on the command line
+	config.Files
+	found map[string]bool // flags that were set here and not on the command line
 }
 
 func readLayers() (*layers, error) {
-	var texts [2][]byte
-	for i, name := range []string{dotEnvFile, yamlFile} {
-		text, err := os.ReadFile(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("reading %s: %w", name, err)
-		}
-		texts[i] = text
-	}
-	return parseLayers(texts[0], texts[1])
+	files, err := config.Read()
+	return &layers{Files: files, found: map[string]bool{}}, err
 }
 
-// parseLayers reads the two files. Its errors hold nothing of what stands in them: that may be a secret.
-func parseLayers(dotEnv, text []byte) (*layers, error) {
-	l := &layers{found: map[string]bool{}}
-	var err error
-	if l.dotEnv, err = godotenv.UnmarshalBytes(dotEnv); err != nil {
-		return nil, fmt.Errorf("%s cannot be read as KEY=value lines; mend or remove it", dotEnvFile)
-	}
-	if err := yaml.Unmarshal(text, &l.yaml); err != nil {
-		return nil, fmt.Errorf("%s%s is not a list of flag: value lines", yamlFile, position(err))
-	}
-	return l, nil
-}
-
-// position is where a YAML error stands, without the text around it.
-func position(err error) string {
-	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil && e.GetToken().Position != nil {
-		return fmt.Sprintf(":%d", e.GetToken().Position.Line)
-	}
-	return ""
-}
-
-// Validate refuses names in tracer.yaml that are no flag: a typing error there would otherwise go unseen.
+// Validate refuses names in tracer.yaml that are no flag of any command.
 func (l *layers) Validate(app *kong.Application) error {
 	known := map[string]bool{}
 	for _, command := range app.Children {
@@ -71,12 +34,7 @@ func (l *layers) Validate(app *kong.Application) error {
 			known[flag.Name] = true
 		}
 	}
-	for name := range l.yaml {
-		if !known[name] {
-			return fmt.Errorf("%s: no flag is called %q", yamlFile, name)
-		}
-	}
-	return nil
+	return l.Check(func(name string) bool { return known[name] })
 }
 
 // Resolve finds a flag's value in the layers.
@@ -84,31 +42,9 @@ func (l *layers) Resolve(_ *kong.Context, path *kong.Path, flag *kong.Flag) (any
 	if node := path.Node(); node != nil && slices.Contains([]string{"sim", "fit", "export", "campaign"}, node.Name) { // their --gpu is another than collect's; a campaign has its file
 		return nil, nil //nolint:nilnil // kong's way to say that the flag is not set
 	}
-	v := l.find(flag.Name)
+	v := l.Flag(flag.Name)
 	l.found[flag.Name] = v != nil
 	return v, nil
-}
-
-func (l *layers) find(flag string) any {
-	name := "TRACER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-	if v, ok := os.LookupEnv(name); ok {
-		return v
-	}
-	if v, ok := l.dotEnv[name]; ok {
-		return v
-	}
-	switch v := l.yaml[flag].(type) {
-	case nil:
-		return nil
-	case []any:
-		parts := make([]string, len(v))
-		for i, p := range v {
-			parts[i] = fmt.Sprint(p)
-		}
-		return strings.Join(parts, ",")
-	default:
-		return fmt.Sprint(v)
-	}
 }
 
 // key reads the API key from a file, where one is named, or from the environment or .env. It never comes from the command
@@ -121,10 +57,12 @@ func (l *layers) key(file string) (nebula.Key, error) {
 		}
 		return nebula.NewKey(text), nil
 	}
-	if v, ok := os.LookupEnv(keyName); ok {
-		return nebula.NewKey(strings.TrimSpace(v)), nil
-	}
-	return nebula.NewKey(strings.TrimSpace(l.dotEnv[keyName])), nil
+	return l.secret(keyName), nil
+}
+
+func (l *layers) secret(name string) nebula.Key {
+	v, _ := l.Variable(name)
+	return nebula.NewKey(strings.TrimSpace(v))
 }
 
 func readKeyFile(path string) (string, error) {

@@ -200,8 +200,8 @@ func (c *prompts) write(ctx context.Context, t *terminal, l *layers, counter cor
 		made, note, err := c.build(ctx, c.Seed, counter, nil)
 		return made, note, notMade(err)
 	}
-	key := nebula.NewKey(strings.TrimSpace(l.lookup(nebulaKeyName)))
-	base := l.lookup(nebulaURLName)
+	key := l.secret(nebulaKeyName)
+	base, _ := l.Variable(nebulaURLName)
 	if base == "" && !key.Set() {
 		return nil, "", environment(fmt.Errorf("%s is not set: put the key (Settings > Account on the site) into the environment or .env, or name another server in %s", nebulaKeyName, nebulaURLName))
 	}
@@ -242,14 +242,6 @@ func mendOf(errorType string) string {
 	default:
 		return "check " + nebulaURLName + " and --writer"
 	}
-}
-
-// lookup finds a setting that is no flag in the environment, then in .env.
-func (l *layers) lookup(name string) string {
-	if v, ok := os.LookupEnv(name); ok {
-		return v
-	}
-	return l.dotEnv[name]
 }
 
 func (c *prompts) printCost(t *terminal, spec corpus.Spec) error {
