@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -92,33 +93,41 @@ func ask(l *load.Load, of func(stage int) drawn) (*oracle, error) {
 	return o, nil
 }
 
-// cut divides the load into pieces. Power has come a known share of the way at a change of the work and every step after.
+// cut divides the load into pieces. Power has come a known share of the way at a change of the work and every step after it.
 func (o *oracle) cut() {
 	begin, _ := o.load.Span()
 	now := map[int]float64{0: 1} // what was before the load is taken for its first level
 	for i, s := range o.load.Stages {
-		from, to := float64(s.FromNS-begin)/1e9, float64(s.ToNS-begin)/1e9
 		before := now
-		for k, share := range load.Slew {
-			at := from + float64(k)*load.SlewStep.Seconds()
-			if at >= to {
-				break
-			}
-			now = map[int]float64{i: share}
-			for j, w := range before {
-				now[j] += (1 - share) * w
-			}
-			if share == 1 {
-				now = map[int]float64{i: 1}
-			}
-			if n := len(o.pieces); n > 0 {
-				o.pieces[n-1].to = at
-			}
-			o.pieces = append(o.pieces, piece{from: at, weights: now})
+		for at := time.Duration(0); at <= load.Settled && at < time.Duration(s.ToNS-s.FromNS); at += load.Step {
+			_, left := load.Left(at)
+			o.piece(float64(s.FromNS-begin+int64(at))/1e9, mixed(i, before, left))
 		}
+		left, _ := load.Left(time.Duration(s.ToNS - s.FromNS))
+		now = mixed(i, before, left)
 	}
 	_, end := o.load.Span()
 	o.pieces[len(o.pieces)-1].to = float64(end-begin) / 1e9
+}
+
+// piece begins the next piece, and ends the one before.
+func (o *oracle) piece(from float64, weights map[int]float64) {
+	if n := len(o.pieces); n > 0 {
+		o.pieces[n-1].to = from
+	}
+	o.pieces = append(o.pieces, piece{from: from, weights: weights})
+}
+
+// mixed is what a stage's level and those before it weigh where so much of the way to it is left.
+func mixed(stage int, before map[int]float64, left float64) map[int]float64 {
+	const least = 1e-9 // that counts
+	weights := map[int]float64{stage: 1 - left}
+	for i, w := range before {
+		if w *= left; w > least {
+			weights[i] += w
+		}
+	}
+	return weights
 }
 
 // over is the integral of power from one instant to another, by the levels of the stages.

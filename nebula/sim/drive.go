@@ -16,11 +16,14 @@ type memory interface {
 	SetMemoryUsed(bytes int64)
 }
 
-// slew is how a board's power follows its work: the share of the way covered at the change and at each slewStep after
-// it. Regulators and clocks settle within tens of milliseconds; the shape is assumed.
-var slew = [...]float64{0.35, 0.60, 0.77, 0.88, 0.95, 1}
-
-const slewStep = 5 * time.Millisecond
+// A board's power follows its work as a first-order lag does, late by lag on the whole: boards seem to load a capacitor
+// (Burtscher et al., "Measuring GPU Power with the K20 Built-in Sensor", GPGPU-7, 2014). How late is assumed: regulators and
+// clocks settle within tens of milliseconds. It is shown in steps, each the mean over its time.
+const (
+	lag   = 7250 * time.Microsecond
+	step  = time.Millisecond
+	steps = 50 // then a thousandth of the way is left
+)
 
 // smallChange, in W, is set at once and only when it has been reached: decode's slow rise with its context would
 // otherwise fill a board's memory with changes too small to measure.
@@ -40,8 +43,7 @@ type drive struct {
 
 	goal    Level
 	fromW   float64 // power when the goal was set
-	powerW  float64 // power now
-	step    int     // next of slew; len(slew) when settled
+	step    int     // next; steps when settled
 	startNS int64   // when the goal was set
 }
 
@@ -53,8 +55,8 @@ func newDrive(loads []Load, atNS int64, l Level) *drive {
 
 // jump sets a level at once.
 func (d *drive) jump(atNS int64, l Level) {
-	d.goal, d.powerW, d.step = l, l.PowerW, len(slew)
-	d.set(atNS)
+	d.goal, d.step = l, steps
+	d.set(atNS, l.PowerW)
 }
 
 // occupy shows memory as taken, where a load can.
@@ -73,12 +75,21 @@ func (d *drive) target(atNS int64, l Level) {
 	if near && l.GPUBusy == d.goal.GPUBusy && math.Abs(l.MemBusy-d.goal.MemBusy) < 0.01 {
 		return
 	}
-	if math.Abs(l.PowerW-d.powerW) < 2*smallChange {
+	powerW := d.powerW(atNS)
+	if math.Abs(l.PowerW-powerW) < 2*smallChange {
 		d.jump(atNS, l)
 		return
 	}
-	d.goal, d.fromW, d.startNS, d.step = l, d.powerW, atNS, 0
+	d.goal, d.fromW, d.startNS, d.step = l, powerW, atNS, 0
 	d.take()
+}
+
+// powerW is the power at an instant since the goal was set.
+func (d *drive) powerW(atNS int64) float64 {
+	if d.step == steps {
+		return d.goal.PowerW
+	}
+	return d.goal.PowerW + (d.fromW-d.goal.PowerW)*math.Exp(-float64(atNS-d.startNS)/float64(lag))
 }
 
 // advance takes the steps that are due by an instant.
@@ -90,25 +101,28 @@ func (d *drive) advance(nowNS int64) {
 
 // nextNS is when the next step is due: never, when the power has settled.
 func (d *drive) nextNS() int64 {
-	if d.step == len(slew) {
+	if d.step == steps {
 		return never
 	}
-	return d.startNS + int64(d.step)*int64(slewStep)
+	return d.startNS + int64(d.step)*int64(step)
 }
 
 func (d *drive) take() {
 	at := d.nextNS()
-	d.powerW = d.fromW + slew[d.step]*(d.goal.PowerW-d.fromW)
-	d.step++
-	d.set(at)
+	const left = float64(lag) / float64(step)
+	mean := d.goal.PowerW + left*(d.powerW(at)-d.powerW(at+int64(step)))
+	if d.step++; d.step == steps {
+		mean = d.goal.PowerW
+	}
+	d.set(at, mean)
 }
 
-func (d *drive) set(atNS int64) {
+func (d *drive) set(atNS int64, powerW float64) {
 	if d.now != nil {
 		atNS = max(atNS, d.now())
 	}
 	d.lastNS = max(d.lastNS, atNS)
 	for _, l := range d.loads {
-		l.Set(d.lastNS, d.powerW, d.goal.GPUBusy, d.goal.MemBusy)
+		l.Set(d.lastNS, powerW, d.goal.GPUBusy, d.goal.MemBusy)
 	}
 }

@@ -62,19 +62,19 @@ func TestDriveSlewsAndSettles(t *testing.T) {
 	if d.nextNS() != never {
 		t.Error("not settled after a second")
 	}
-	if n := len(load.levels); n != 1+len(slew) {
+	if n := len(load.levels); n != 1+steps {
 		t.Fatalf("%d levels", n)
 	}
 	for i, l := range load.levels[2:] {
-		if before := load.levels[i+1]; l.PowerW <= before.PowerW || l.atNS != before.atNS+int64(slewStep) {
+		if before := load.levels[i+1]; l.PowerW <= before.PowerW || l.atNS != before.atNS+int64(step) {
 			t.Errorf("step %d: %+v after %+v", i, l, before)
 		}
 	}
-	if last := load.levels[len(slew)]; last.PowerW != 150 {
+	if last := load.levels[steps]; last.PowerW != 150 {
 		t.Errorf("settled at %+v", last)
 	}
 	d.target(2000+int64(time.Second), Level{PowerW: 150.2, GPUBusy: 0.98})
-	if len(load.levels) != 1+len(slew) {
+	if len(load.levels) != 1+steps {
 		t.Error("a change too small to measure was set")
 	}
 }

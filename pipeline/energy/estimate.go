@@ -58,18 +58,8 @@ func (m *Model) startError(i int) float64 {
 	if c == 0 {
 		return 0
 	}
-	sd := m.startSD
-	if m.DurationS(i) < brief {
-		sd = math.Hypot(sd, briefSD)
-	}
-	return sd * (m.level[c] - m.level[c-1])
+	return m.startSD * (m.level[c] - m.level[c-1])
 }
-
-// A stage that is over when the board has hardly come all of the way leans on the response's shape.
-const (
-	brief   = 1.25 * reach
-	briefSD = 0.07e-3 // s
-)
 
 // bounds are a segment's beginning and end, in s.
 func (m *Model) bounds(i int) (from, to float64) {

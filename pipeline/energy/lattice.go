@@ -193,7 +193,7 @@ const tellsSlope = 32
 const sure = 5
 
 // jitters are the standard deviations that a sensor may miss its lattice by, as shares of its period.
-var jitters = [...]float64{0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001}
+var jitters = [...]float64{0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002}
 
 // settle moves the line to where each change came between its two readings, the sensor missing its lattice by a jitter:
 // midpoints are no better than the readings' rhythm, and say nothing new where that is a fraction of the sensor's. It goes
@@ -268,7 +268,7 @@ func (l *line) updates(jitter, vaguest float64) (out []Update) {
 		c := &l.changes[i]
 		if i == 0 || l.number[i-1] != l.number[i] { // else its value stands there already
 			if edge, sd := l.edge(c, l.number[i], jitter); sd < vaguest {
-				out = append(out, Update{EdgeNS: int64(edge), EdgeSD: sd, W: float64(c.w)})
+				out = append(out, Update{EdgeNS: int64(edge), EdgeSD: sd, SharedSD: min(sd, l.unsure(l.number[i], 0)), W: float64(c.w)})
 			}
 		}
 		if i+1 == len(l.changes) {
@@ -279,7 +279,7 @@ func (l *line) updates(jitter, vaguest float64) (out []Update) {
 		}
 		for n := l.number[i] + 1; n < l.number[i+1]; n++ {
 			if sd := l.unsure(n, jitter); sd < vaguest {
-				out = append(out, Update{EdgeNS: int64(l.at + l.slope*n), EdgeSD: sd, W: float64(c.w)})
+				out = append(out, Update{EdgeNS: int64(l.at + l.slope*n), EdgeSD: sd, SharedSD: l.unsure(n, 0), W: float64(c.w)})
 			}
 		}
 	}

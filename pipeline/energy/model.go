@@ -27,6 +27,7 @@ type observation struct {
 	from, to float64 // s
 	w, sd    float64
 	edgeSD   float64 // s
+	sharedSD float64 // s, of edgeSD
 	doubt    float64 // factor of sd for a value that nothing explains, else 1
 }
 
@@ -53,9 +54,10 @@ type Model struct {
 	hasteSD, leastHaste     float64   // s, by which each may be off by itself
 	misfit                  float64   // root mean square of what the observations are off by, in standard deviations
 	level                   []float64 // of each cell, W
-	factor                  *banded   // of the levels' precision
-	unheld                  *banded   // the same, if levels may be negative
-	common                  *banded   // of the precision of what all levels share: response, delay, the kinds' means
+	strides                 [own]stride
+	factor                  *banded // of the levels' precision
+	unheld                  *banded // the same, if levels may be negative
+	common                  *banded // of the precision of what all levels share: response, delay, the kinds' means
 	follow                  [][]float64
 }
 
@@ -74,7 +76,8 @@ const fewest = 10
 
 // Levels and what they share are estimated by turns: rounds times at most, and until no logarithm moves by more than settled.
 const (
-	rounds  = 12
+	rounds  = 24
+	meant   = 4 // from then on, the levels mean something
 	settled = 0.02
 )
 
@@ -90,7 +93,7 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 	for _, u := range updates {
 		// What the board did before the first segment, and after the last, nobody knows.
 		if to := m.seconds(u.EdgeNS); to-1.5*m.window > 0 && u.EdgeNS <= segments[len(segments)-1].ToNS {
-			m.seen = append(m.seen, observation{from: to - m.window, to: to, w: u.W, edgeSD: u.EdgeSD / 1e9, doubt: 1})
+			m.seen = append(m.seen, observation{from: to - m.window, to: to, w: u.W, edgeSD: u.EdgeSD / 1e9, sharedSD: u.SharedSD / 1e9, doubt: 1})
 		}
 	}
 	if len(m.seen) < fewest {
@@ -105,12 +108,12 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 	m.solve()
 	for r := range rounds {
 		step := m.adjust()
-		if r >= rounds/3 { // once the levels mean something
+		if r >= meant {
 			m.tie()
 		}
 		m.weigh()
 		m.solve()
-		if step < settled && r > rounds/3 {
+		if step < settled && r > meant {
 			break
 		}
 	}
@@ -223,26 +226,26 @@ func (m *Model) suppose() {
 	}
 }
 
-// shapeSD is how well a response describes a board at all, as an error of a stage's beginning, in s: the floor that makes
-// the intervals of the tests' study, where boards follow their work in steps, hold the truth as often as they say.
-const shapeSD = 0.05e-3
+// shapeSD is how well a response describes a board at all, as an error of a stage's beginning, in s: what makes the
+// intervals of the tests' study hold the truth as often as they say.
+const shapeSD = 0.02e-3
 
 // startSDOf reckons with two errors that observations share, so that they do not average out: the response's shape, and the
 // place of the sensor's lattice, which is fitted anew every half stretch.
 func (m *Model) startSDOf() float64 {
 	var sum float64
 	for _, o := range m.seen {
-		sum += o.edgeSD * o.edgeSD
+		sum += o.sharedSD * o.sharedSD
 	}
 	stretches := max(1, float64(len(m.seen))/float64(stretches[0]/2))
 	return math.Hypot(shapeSD, math.Sqrt(sum/float64(len(m.seen))/stretches))
 }
 
 // hasteSDOf is by how much requests differ in how long they are on their way to the board, and tokens on theirs back: where
-// work is the same, its stages' lengths scatter by that. The kind that scatters least tells; the values of windows with a
-// change in them may tell of more.
+// work is the same, its stages' lengths scatter by that. The kinds that scatter least tell; the values of windows with a
+// change in them may tell of more, or, where they are many, of less.
 func (m *Model) hasteSDOf() float64 {
-	least := usualHaste
+	var scatters []float64
 	for _, k := range m.kinds {
 		if len(k.members) < fewest || m.segments[k.members[0]].Idle {
 			continue
@@ -254,19 +257,22 @@ func (m *Model) hasteSDOf() float64 {
 		slices.Sort(lengths)
 		middle := lengths[len(lengths)/2]
 		for i := range lengths {
-			lengths[i] -= middle
+			lengths[i] = math.Abs(lengths[i] - middle)
 		}
-		if sd := scatter(lengths) / math.Sqrt2; least == usualHaste || sd < least {
-			least = sd
-		}
+		slices.Sort(lengths)
+		const normal = 1.645 // nine of ten are no further off: what is late by chance is so by much, now and then
+		scatters = append(scatters, lengths[len(lengths)*9/10]/normal/math.Sqrt2)
 	}
-	return min(max(least, leastHaste), mostHaste)
+	if len(scatters) == 0 {
+		return leastHaste
+	}
+	slices.Sort(scatters)
+	return min(max(scatters[len(scatters)/4], leastHaste), mostHaste)
 }
 
-// Bounds of hasteSDOf, in s, and what it is where no work is done often enough to tell.
+// Bounds of hasteSDOf, in s. Where no work is done often enough to tell, the values of windows with a change in them do.
 const (
-	leastHaste = 0.05e-3
-	usualHaste = 0.1e-3
+	leastHaste = 0.04e-3
 	mostHaste  = 3e-3
 )
 

@@ -76,8 +76,11 @@ func scatter(v []float64) float64 {
 // weigh says how far each observation may be off. Where the power changes near its window, neither knowing its edge nor the
 // very instant of the change counts too. A value that is further off than that explains is taken the less seriously.
 func (m *Model) weigh() {
-	const far = 3
-	var over, steep float64
+	const (
+		far  = 3
+		many = 60 // windows tell as much as the lengths of stages do
+	)
+	var over, steep, telling float64
 	for i := range m.seen {
 		o := &m.seen[i]
 		sd := m.noise.active
@@ -86,7 +89,8 @@ func (m *Model) weigh() {
 		}
 		length := o.to - o.from
 		here := m.integral(o.from, o.to) / length
-		earlier, later := m.integral(o.from-o.edgeSD, o.to-o.edgeSD)/length, m.integral(o.from+o.edgeSD, o.to+o.edgeSD)/length
+		alone := math.Sqrt(o.edgeSD*o.edgeSD - o.sharedSD*o.sharedSD)
+		earlier, later := m.integral(o.from-alone, o.to-alone)/length, m.integral(o.from+alone, o.to+alone)/length
 		sd = math.Hypot(sd, max(math.Abs(earlier-here), math.Abs(later-here)))
 		slope := 0.0 // W/s
 		for _, d := range m.byBeginnings(o.from, o.to) {
@@ -96,12 +100,15 @@ func (m *Model) weigh() {
 		if m.factor != nil {
 			o.doubt = max(1, math.Abs(off)/all/far)
 			weight := slope / (all * all)
+			if slope*m.hasteSD > sd {
+				telling++
+			}
 			over, steep = over+(min(off*off, far*far*all*all)-sd*sd)*weight*weight, steep+slope*slope*weight*weight
 		}
 		o.sd = o.doubt * all
 	}
 	if steep > 0 { // what windows with changes in them are off by beyond what others are
-		m.hasteSD = min(max(math.Sqrt(max(over/steep, 0)), m.leastHaste), mostHaste)
+		m.hasteSD = min(max(math.Sqrt(max(over/steep, 0)), m.leastHaste/math.Sqrt(1+telling/many), leastHaste), mostHaste)
 	}
 }
 

@@ -86,8 +86,8 @@ func (m *Model) agreement() (a *banded, b []float64) {
 // these together. The levels must be solved for. It returns the largest step of a logarithm.
 func (m *Model) adjust() (largest float64) {
 	step := m.shareds()
-	for i := range step[:own] {
-		step[i] = min(max(step[i], -largestStep), largestStep)
+	for i := range m.strides {
+		step[i] = m.strides[i].limit(step[i])
 		largest = max(largest, math.Abs(step[i]))
 	}
 	for i := range free {
@@ -155,8 +155,28 @@ const (
 	own
 )
 
-// largestStep of a logarithm in one round: beyond, the derivatives say little.
-const largestStep = 1
+// stride limits the steps of a logarithm. Far off, the derivatives say little, and the logarithm of next to nothing is thrown
+// to and fro: where a step goes back, the next may be half as long at most.
+type stride struct{ last, most float64 }
+
+// longest step of a logarithm in one round, and how much longer a step may be than the last one's limit.
+const (
+	longest = 1.0
+	longer  = 1.2
+)
+
+func (s *stride) limit(step float64) float64 {
+	switch {
+	case s.last == 0:
+		s.most = longest
+	case step*s.last < 0:
+		s.most /= 2
+	default:
+		s.most = min(longer*s.most, longest)
+	}
+	s.last = min(max(step, -s.most), s.most)
+	return s.last
+}
 
 // shared is how many unknowns the levels have in common: the responses' free knots, and the means of kinds that have some.
 func (m *Model) shared() int { return own + m.alike }

@@ -7,9 +7,10 @@ import (
 
 // Update is one value that the sensor gave: the mean power over the window before EdgeNS, as far as the sensor is right.
 type Update struct {
-	EdgeNS int64   // when the value came into being
-	EdgeSD float64 // standard deviation of EdgeNS, in ns
-	W      float64
+	EdgeNS   int64   // when the value came into being
+	EdgeSD   float64 // standard deviation of EdgeNS, in ns
+	SharedSD float64 // the part of it that neighbours have in common: the place of the lattice
+	W        float64
 }
 
 // Updates gathers a board's readings into the sensor's own updates. Its zero value is not ready; see NewUpdates.

@@ -38,12 +38,24 @@ type Load struct {
 	watts float64 // true power now
 }
 
-// Slew is the shares of the way that a board has covered at a change of its work and every SlewStep after it: the simulated
-// server's.
-var Slew = [...]float64{0.35, 0.60, 0.77, 0.88, 0.95, 1}
+// Lag is how late a board's power follows its work, as a first-order lag does. It is shown every Step, up to Settled: the
+// simulated server's.
+const (
+	Lag     = 7250 * time.Microsecond
+	Step    = time.Millisecond
+	Settled = 50 * time.Millisecond
+)
 
-// SlewStep is from one share to the next.
-const SlewStep = 5 * time.Millisecond
+// Left is which share of the way is left a while after a change of the work, and the mean of that over the Step from then on,
+// as it is shown.
+func Left(after time.Duration) (share, shown float64) {
+	left := func(d time.Duration) float64 { return math.Exp(-float64(d) / float64(Lag)) }
+	share = left(after)
+	if after < Settled {
+		shown = (share - left(after+Step)) * float64(Lag) / float64(Step)
+	}
+	return share, shown
+}
 
 // Spec describes a board of the catalog whose power sensor has a phase of its own.
 func Spec(kind string, index int, r *rand.Rand) (sim.Spec, error) {
@@ -79,17 +91,20 @@ func (l *Load) Does(watts, milliseconds float64, stage schema.Stage, kind int) {
 	if stage == schema.StageIdle {
 		active, memory = 0, 0
 	}
-	for at := int64(0); at < int64(milliseconds*float64(ms)); at += int64(SlewStep) {
-		share := Slew[min(int(at/int64(SlewStep)), len(Slew)-1)]
-		if l.Grain == 0 && at > int64(len(Slew))*int64(SlewStep) {
-			break
+	length := time.Duration(milliseconds * float64(ms))
+	flicker := 0.0
+	for at := time.Duration(0); at < length && (at <= Settled || l.Grain > 0); at += Step {
+		flickers := l.Grain > 0 && at%(10*time.Millisecond) == 0
+		if flickers {
+			flicker = l.Grain * l.Rand.NormFloat64()
 		}
-		if at%(10*ms) == 0 || l.Grain == 0 {
-			l.watts = from + share*(watts-from) + l.Grain*l.Rand.NormFloat64()
+		if _, shown := Left(at); at <= Settled || flickers {
+			l.board.Set(start+int64(at), watts+shown*(from-watts)+flicker, active, memory)
 		}
-		l.board.Set(start+at, l.watts, active, memory)
 	}
-	l.now += int64(milliseconds * float64(ms))
+	left, _ := Left(length)
+	l.watts = watts + left*(from-watts)
+	l.now += int64(length)
 	// Requests are sent early, and everything else is learnt late.
 	chance := int64(l.Haste * l.Rand.ExpFloat64())
 	begin := start + l.Late + chance
