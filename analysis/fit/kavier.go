@@ -105,6 +105,7 @@ type Check struct {
 func (f *Fit) kavier(requests []Request, given Hardware) {
 	k := &f.Kavier
 	k.Hardware = given.filled(f.GPU, f.LLM)
+	k.Checks = []Check{} // JSON's empty list, which a reader goes through as well
 	h := k.Hardware
 	switch missing := h.missing(); {
 	case f.Boards > 1:
