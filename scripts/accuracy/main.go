@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/llm-tracer/tracer/bench/machine"
 	"github.com/llm-tracer/tracer/sampler"
@@ -45,6 +46,7 @@ func main() {
 type outcome struct {
 	config   *config
 	machine  machine.Machine
+	load     string // average over the minute before it began
 	versions map[string]string
 	races    []race
 	stats    sampler.Stats
@@ -59,6 +61,11 @@ func run(c *config, out string) (err error) {
 	if o.machine, err = machine.This(); err != nil {
 		return err
 	}
+	averages, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return err
+	}
+	o.load, _, _ = strings.Cut(string(averages), " ")
 	fmt.Fprintf(os.Stderr, "accuracy: real time, about %d s\n", 2*realRequests)
 	if o.races, o.stats, err = realTime(c, o.versions); err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,5 +49,18 @@ func TestScoresCountWhatTheyAreTold(t *testing.T) {
 	s.add(interval{}, 10)
 	if s.zero != 1 || s.stated != 2 || s.holds != 1 || math.Abs(s.quantile(0.5)-0.3) > 1e-9 {
 		t.Errorf("%+v, median %v", s, s.quantile(0.5))
+	}
+}
+
+func TestThePageSaysWhatItIsMadeOf(t *testing.T) {
+	o := outcome{config: &config{version: "v9", kinds: []string{"A10"}}, load: "0.25"}
+	page, err := o.page()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"tracer v9", "0.25 before it began"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("%q is not in it", want)
+		}
 	}
 }

@@ -42,7 +42,7 @@ func (o *outcome) page() ([]byte, error) {
 		return nil, err
 	}
 	err = t.Execute(&b, map[string]any{
-		"Machine": o.machine, "Versions": o.versions, "Tracer": o.config.version, "Boards": boards,
+		"Machine": o.machine, "Load": o.load, "Versions": o.versions, "Tracer": o.config.version, "Boards": boards,
 		"Race": o.raceTable(), "Zero": o.zeroes(), "Steady": o.studyTable(func(s *study) *[methods]scores { return &s.steady }), "Rough": o.studyTable(func(s *study) *[methods]scores { return &s.rough }), "Better": o.better(), "Narrow": o.narrow(),
 		"Late50": o.lateness(0.5), "Late99": o.lateness(0.99), "Missed": o.stats.Missed, "FitS": o.slowestFit(), "Ticks": o.stats.Ticks,
 		"RealSeed": realSeed, "RealRequests": realRequests, "FirstSeed": firstSeed, "Seeds": virtualSeeds, "Requests": virtualRequests,
