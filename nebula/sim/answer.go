@@ -47,12 +47,22 @@ func newAnswer(j job, w http.ResponseWriter, model string) *answer {
 // follow hands over the tokens of a sequence until it ends, and has it cancelled when the client goes away.
 func (a *answer) follow(ctx context.Context, s *sequence) {
 	left := ctx.Done()
+	tokens, due := s.tokens, time.NewTimer(0)
+	<-due.C
+	defer due.Stop()
 	for given := 0; ; {
 		select {
-		case _, more := <-s.tokens:
+		case at, more := <-tokens:
 			if !more {
 				return
 			}
+			if a.gone {
+				continue
+			}
+			tokens = nil // the next has its turn when this one was handed over
+			due.Reset(time.Duration(at - clock.Now()))
+		case <-due.C:
+			tokens = s.tokens
 			if a.gone {
 				continue
 			}

@@ -37,8 +37,8 @@ type drive struct {
 	loads  []Load
 	lastNS int64 // of the last Set
 	// now keeps changes out of the past: sensors may have shown what was before them already, and a value that was read
-	// does not change. The engine's wake-ups are late by some tenths of a millisecond, more on a busy machine. Nil in
-	// time of the caller's own.
+	// does not change. It is where the engine's goroutine waited for longer than it plans ahead. Nil in time of the
+	// caller's own.
 	now func() int64
 
 	goal    Level

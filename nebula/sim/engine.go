@@ -6,9 +6,9 @@ import (
 	"github.com/llm-tracer/tracer/internal/clock"
 )
 
-// engine is the board's work, done by one goroutine: run. Time in it is the end of the work done so far (doneNS), which
-// follows from the model's timing alone; the goroutine wakes at that instant or a little after it, and takes the next
-// piece of work to begin there.
+// engine is the board's work, done by one goroutine: run. Time in it is the end of the work planned so far (doneNS), which
+// follows from the model's timing alone. The goroutine plans the next piece a little before that instant, so that the board's
+// power changes when the work does, however busy the machine is: a real board's does.
 type engine struct {
 	timing Timing
 	power  Power
@@ -24,6 +24,10 @@ type engine struct {
 	doneNS  int64
 	timer   *time.Timer
 }
+
+// lead is how far ahead work is planned: longer than a busy machine lets a goroutine wait. Servers do the same, to keep
+// their boards busy.
+const lead = 5 * time.Millisecond
 
 func newEngine(t Timing, p Power, room int, loads []Load) *engine {
 	now := clock.Now()
@@ -118,7 +122,7 @@ func (e *engine) prefill() bool {
 		return false
 	}
 	e.waiting = e.waiting[1:]
-	if s.give() {
+	if s.give(e.doneNS) {
 		s.end(e.doneNS)
 	} else {
 		e.running = append(e.running, s)
@@ -138,7 +142,7 @@ func (e *engine) step() bool {
 	}
 	kept := e.running[:0]
 	for _, s := range e.running {
-		if s.give() {
+		if s.give(e.doneNS) {
 			s.end(e.doneNS)
 		} else {
 			kept = append(kept, s)
@@ -154,21 +158,21 @@ func (e *engine) idle() bool {
 	e.drive.target(e.doneNS, e.power.Idle())
 	for len(e.waiting) == 0 {
 		now := clock.Now()
-		e.drive.advance(now)
-		if !e.wait(now, never) {
+		e.drive.advance(now + int64(lead))
+		if !e.wait(now, e.drive.nextNS()) {
 			return false
 		}
 	}
-	e.doneNS = max(clock.Now(), e.doneNS)
+	e.doneNS = max(clock.Now(), e.doneNS, e.drive.lastNS)
 	return true
 }
 
-// until works to an instant, which becomes doneNS, and takes in the requests that come meanwhile.
+// until works to an instant, which becomes doneNS, and takes in the requests that come before the next piece is planned.
 func (e *engine) until(deadlineNS int64) bool {
+	e.drive.advance(deadlineNS)
 	for {
 		now := clock.Now()
-		e.drive.advance(min(now, deadlineNS))
-		if now >= deadlineNS {
+		if now >= deadlineNS-int64(lead) {
 			break
 		}
 		if !e.wait(now, deadlineNS) {
@@ -179,11 +183,11 @@ func (e *engine) until(deadlineNS int64) bool {
 	return e.takeIn()
 }
 
-// wait sleeps to an instant, to the next step of the board's power or to the next request, whichever comes first.
-func (e *engine) wait(nowNS, deadlineNS int64) bool {
+// wait sleeps until what comes at an instant has to be planned, or to the next request, whichever comes first.
+func (e *engine) wait(nowNS, atNS int64) bool {
 	var fire <-chan time.Time
-	if wake := min(deadlineNS, e.drive.nextNS()); wake != never {
-		e.timer.Reset(time.Duration(wake - nowNS))
+	if atNS != never {
+		e.timer.Reset(time.Duration(atNS-nowNS) - lead)
 		fire = e.timer.C
 	}
 	select {
