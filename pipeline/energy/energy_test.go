@@ -152,6 +152,45 @@ func TestALastTokenThatIsLaterThanOthersMovesNoOtherStage(t *testing.T) {
 	}
 }
 
+// What the last token scatters by, and it may by much, is no reason to look for another window or response in the edges that
+// it ends: the first tokens tell that those are sharp.
+func TestALastTokenThatScattersTakesNoOtherStageAlong(t *testing.T) {
+	var prefills, requests score
+	var firsts, lasts []float64
+	for seed := range uint64(24) {
+		w := newWorld(t, "H200", *seedFlag+seed, nil)
+		w.Early, w.Late = ms/10, ms/10
+		idle, limit := 1.3*w.spec.IdleW, w.spec.PowerLimitW
+		w.Does(idle, 1000, schema.StageIdle, 0)
+		for kind, size := range [][2]float64{{18, 5}, {19, 5}, {62, 5}, {18, 45}, {18, 480}} { // ms of prefill and answer
+			for range 12 {
+				w.Does(0.7*limit*w.Between(0.99, 1.01), size[0], schema.StagePrefill, 2*kind+1)
+				w.Does(0.55*limit*w.Between(0.99, 1.01), size[1], schema.StageDecode, 2*kind+2)
+				w.Does(idle, w.Between(100, 300), schema.StageIdle, 0)
+			}
+		}
+		for i := range w.Stages {
+			if i > 0 && w.Stages[i].Stage == schema.StageIdle && w.Stages[i-1].Stage == schema.StageDecode {
+				w.Stages[i].FromNS += int64(0.4e6 * w.Rand.ExpFloat64())
+				w.Stages[i-1].ToNS = w.Stages[i].FromNS
+			}
+		}
+		m := w.fit(t, w.sensor())
+		for _, i := range w.Requests() {
+			prefills.add(m.Energy(i), 0, w.truth(t, i))
+			requests.add(m.Energy(i, i+1), 0, w.truth(t, i, i+1))
+		}
+		firsts, lasts = append(firsts, m.haste[late]), append(lasts, m.haste[last])
+	}
+	if first, last := quantile(firsts, 0.5), quantile(lasts, 0.5); first > 0.1e-3 || last < 0.2e-3 || last > 0.8e-3 {
+		t.Errorf("first tokens scatter by %v s, last ones by %v, want 0 and 0.0004", first, last)
+	}
+	t.Logf("prefills %.1f %% covered, requests %.1f %%", 100*prefills.covered(), 100*requests.covered())
+	if prefills.covered() < 0.9 || requests.covered() < 0.9 {
+		t.Errorf("intervals hold %v of prefills and %v of requests, want 0.9", prefills.covered(), requests.covered())
+	}
+}
+
 // A server that tells how long a prefill took tells it with the first token: its beginning is then as late as its end.
 func TestAPrefillsBeginningThatTheServerToldIsAsLateAsItsEnd(t *testing.T) {
 	for _, kind := range []string{"A100-40", "A10"} {

@@ -28,8 +28,8 @@ func (m *Model) Energy(segments ...int) Estimate {
 			beginnings[c] += d
 		}
 	}
-	for _, d := range beginnings {
-		haste = math.Hypot(haste, m.hasteSD*d)
+	for c, d := range beginnings {
+		haste = math.Hypot(haste, m.haste[m.edge(c)]*d)
 	}
 	for j := range shared {
 		shared[j] -= dot(weights, m.follow[j][span.first:])

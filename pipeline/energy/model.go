@@ -51,7 +51,9 @@ type Model struct {
 	window                  float64   // s, of the sensor
 	toldWindow, windowDoubt float64   // s, and of its logarithm
 	startSD                 float64   // s, by which the beginnings of all stages may be off together
-	hasteSD, leastHaste     float64   // s, by which each may be off by itself
+	haste                   hastes    // by which each may be off by itself
+	toldHaste               hastes    // by the lengths of stages
+	hasteWorth              hastes    // of that, in windows with a change in them
 	misfit                  float64   // root mean square of what the observations are off by, in standard deviations
 	level                   []float64 // of each cell, W
 	strides                 [own]stride
@@ -100,8 +102,9 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 		return nil, false
 	}
 	m.divide()
-	m.startSD, m.leastHaste = m.startSDOf(), m.hasteSDOf()
-	m.hasteSD = m.leastHaste
+	m.startSD = m.startSDOf()
+	m.toldHaste, m.hasteWorth = m.hastesOf()
+	m.haste = m.toldHaste
 	m.noise = m.noiseOf()
 	m.suppose()
 	m.weigh()
@@ -241,39 +244,79 @@ func (m *Model) startSDOf() float64 {
 	return math.Hypot(shapeSD, math.Sqrt(sum/float64(len(m.seen))/stretches))
 }
 
-// hasteSDOf is by how much requests differ in how long they are on their way to the board, and tokens on theirs back: where
+// hastes are by how much, in s, the instants at which stages begin and end scatter, by what moves them: delay, late or last.
+type hastes [last + 1]float64
+
+// hastesOf is by how much requests differ in how long they are on their way to the board, and tokens on theirs back: where
 // work is the same, its stages' lengths scatter by that. The kinds that scatter least tell; the values of windows with a
-// change in them may tell of more, or, where they are many, of less.
-func (m *Model) hasteSDOf() float64 {
-	var scatters []float64
+// change in them may tell of more, or, where they are many, of less. Last tokens may scatter by more than others. Where no
+// work is done often enough to tell, and of stages whose lengths the server tells, a few windows are worth more.
+func (m *Model) hastesOf() (told, worth hastes) {
+	var inner, outer []float64
 	for _, k := range m.kinds {
-		if len(k.members) < fewest || m.segments[k.members[0]].Idle {
+		if s := &m.segments[k.members[0]]; len(k.members) < fewest || s.Idle {
 			continue
 		}
 		var lengths []float64
+		ends := 0
 		for _, s := range k.members {
 			lengths = append(lengths, m.DurationS(s))
+			if s+1 < len(m.segments) && m.segments[s+1].Idle {
+				ends++
+			}
 		}
-		slices.Sort(lengths)
-		middle := lengths[len(lengths)/2]
-		for i := range lengths {
-			lengths[i] = math.Abs(lengths[i] - middle)
+		switch scattered := scatterOf(lengths); {
+		case 2*ends > len(k.members):
+			outer = append(outer, scattered)
+		case !m.segments[k.members[0]].Told:
+			inner = append(inner, scattered)
 		}
-		slices.Sort(lengths)
-		const normal = 1.645 // nine of ten are no further off: what is late by chance is so by much, now and then
-		scatters = append(scatters, lengths[len(lengths)*9/10]/normal/math.Sqrt2)
 	}
-	if len(scatters) == 0 {
-		return leastHaste
+	for e := delay; e <= last; e++ {
+		told[e], worth[e] = supposedHaste, 1
 	}
-	slices.Sort(scatters)
-	return min(max(scatters[len(scatters)/4], leastHaste), mostHaste)
+	within := func(v float64) float64 { return min(max(v, leastHaste), mostHaste) }
+	first := 0.0
+	if len(inner) > 0 {
+		first = within(lowest(inner) / math.Sqrt2)
+		told[delay], told[late] = first, first
+		worth[delay], worth[late] = many, many
+	}
+	if len(outer) > 0 {
+		both := lowest(outer)
+		told[last], worth[last] = within(both/math.Sqrt2), many
+		if first > 0 && both > math.Sqrt2*first {
+			told[last] = within(math.Sqrt(both*both - first*first)) // the rest is the first token's
+		}
+	}
+	return told, worth
 }
 
-// Bounds of hasteSDOf, in s. Where no work is done often enough to tell, the values of windows with a change in them do.
+// scatterOf is the standard deviation of some lengths, by the nine of ten that are closest to their middle: what is late by
+// chance is so by much, now and then. It sorts them.
+func scatterOf(lengths []float64) float64 {
+	slices.Sort(lengths)
+	middle := lengths[len(lengths)/2]
+	for i := range lengths {
+		lengths[i] = math.Abs(lengths[i] - middle)
+	}
+	slices.Sort(lengths)
+	const normal = 1.645
+	return lengths[len(lengths)*9/10] / normal
+}
+
+// lowest is the lower quartile. It sorts the values.
+func lowest(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/4]
+}
+
+// What hastesOf supposes, its bounds, in s, and how many windows with a change in them are worth as much as lengths.
 const (
-	leastHaste = 0.04e-3
-	mostHaste  = 3e-3
+	supposedHaste = 0.15e-3
+	leastHaste    = 0.04e-3
+	mostHaste     = 3e-3
+	many          = 60
 )
 
 // misfitOf is how far the observations are off, in the standard deviations that they should be off by.

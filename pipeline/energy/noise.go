@@ -76,11 +76,8 @@ func scatter(v []float64) float64 {
 // weigh says how far each observation may be off. Where the power changes near its window, neither knowing its edge nor the
 // very instant of the change counts too. A value that is further off than that explains is taken the less seriously.
 func (m *Model) weigh() {
-	const (
-		far  = 3
-		many = 60 // windows tell as much as the lengths of stages do
-	)
-	var over, steep, telling float64
+	const far = 3
+	var over, steep, telling hastes
 	for i := range m.seen {
 		o := &m.seen[i]
 		sd := m.noise.active
@@ -92,27 +89,38 @@ func (m *Model) weigh() {
 		alone := math.Sqrt(o.edgeSD*o.edgeSD - o.sharedSD*o.sharedSD)
 		earlier, later := m.integral(o.from-alone, o.to-alone)/length, m.integral(o.from+alone, o.to+alone)/length
 		sd = math.Hypot(sd, max(math.Abs(earlier-here), math.Abs(later-here)))
-		slope := 0.0 // W/s
-		for _, d := range m.byBeginnings(o.from, o.to) {
-			slope = math.Hypot(slope, d/length)
+		var slopes hastes // W/s, squared
+		for c, d := range m.byBeginnings(o.from, o.to) {
+			slopes[m.edge(c)] += d * d / (length * length)
 		}
-		off, all := o.w-here, math.Hypot(sd, m.hasteSD*slope)
+		variance := sd * sd
+		for e, h := range m.haste {
+			variance += h * h * slopes[e]
+		}
+		off, all := o.w-here, math.Sqrt(variance)
 		if m.factor != nil {
 			o.doubt = max(1, math.Abs(off)/all/far)
-			weight := slope / (all * all)
-			if slope*m.hasteSD > sd {
-				telling++
+			for e, h := range m.haste {
+				rest, weight := variance-h*h*slopes[e], slopes[e]/(variance*variance)
+				if h*h*slopes[e] > rest {
+					telling[e]++
+				}
+				over[e], steep[e] = over[e]+(min(off*off, far*far*variance)-rest)*weight, steep[e]+slopes[e]*weight
 			}
-			over, steep = over+(min(off*off, far*far*all*all)-sd*sd)*weight*weight, steep+slope*slope*weight*weight
 		}
 		o.sd = o.doubt * all
 	}
-	if steep > 0 { // what windows with changes in them are off by beyond what others are
-		m.hasteSD = min(max(math.Sqrt(max(over/steep, 0)), m.leastHaste/math.Sqrt(1+telling/many), leastHaste), mostHaste)
+	for e, h := range m.haste {
+		if steep[e] > 0 { // what windows with changes in them are off by beyond what others are
+			told, before := m.toldHaste[e], min(few, m.hasteWorth[e])/(h*h*h*h)
+			seen := math.Sqrt(max(0, (over[e]+before*told*told)/(steep[e]+before)))
+			m.haste[e] = min(max(seen, told/math.Sqrt(1+telling[e]/m.hasteWorth[e]), leastHaste), mostHaste)
+		}
 	}
 }
 
-// byBeginnings is the derivative of the integral of power by the instants at which segments begin, by their first cells.
+// byBeginnings is the derivative of the integral of power by the instants at which segments begin, by their first cells. One
+// that the server told begins as late as it ends.
 func (m *Model) byBeginnings(from, to float64) map[int]float64 {
 	var d map[int]float64
 	first := m.cellAt(from - reach)
@@ -124,7 +132,11 @@ func (m *Model) byBeginnings(from, to float64) map[int]float64 {
 		if d == nil {
 			d = map[int]float64{}
 		}
-		d[i] -= (m.level[i] - m.level[i-1]) * (m.response.at(to-begin) - m.response.at(from-begin))
+		by := i
+		if told := m.cells[i].segment; m.segments[told].Told && told+1 < len(m.segments) {
+			by = m.first[told+1]
+		}
+		d[by] -= (m.level[i] - m.level[i-1]) * (m.response.at(to-begin) - m.response.at(from-begin))
 	}
 	return d
 }
