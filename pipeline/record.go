@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// drainEvery is how often the rings are emptied. A ring must hold what arrives in between, and in a slow write.
-	drainEvery = 20 * time.Millisecond
+	// drainEvery is how often the rings are emptied. A ring must hold what arrives in between, and in a slow write. Waking for
+	// it costs more than what is done then.
+	drainEvery = 100 * time.Millisecond
 	// A batch of readings goes to the journal when it is so old or so large; with the fsync that follows it, under a second
 	// of readings is at risk. Smaller batches cost more: an Arrow message takes 300 bytes beside its rows.
 	batchAge  = 500 * time.Millisecond
@@ -35,7 +36,8 @@ var ErrDisk = errors.New("the dataset cannot be written")
 type recorder struct {
 	pending  []schema.Reading // not in the journal yet
 	looked   int64            // every request announced before it is in the journal
-	flushed  int64            // when readings last went to the journal
+	flushed  int64            // when readings last went to the journal, or an fsync was asked for
+	unsynced bool             // requests went there since
 	ringPeak float64          // most of the readings' ring that was ever full
 	crowded  bool             // the user knows
 	age      time.Duration    // at which a batch goes to the journal
@@ -178,8 +180,11 @@ func (p *Pipeline) drain(now int64, last bool) error {
 		return err
 	}
 	r.looked = now
-	if len(r.pending) > 0 && (last || clock.Now()-r.flushed >= int64(r.age)) {
+	switch due := last || clock.Now()-r.flushed >= int64(r.age-drainEvery/2); { // the drain nearest to that age
+	case due && len(r.pending) > 0:
 		return p.flush()
+	case due && r.unsynced: // no board is read
+		p.sync()
 	}
 	return nil
 }
@@ -206,9 +211,16 @@ func (p *Pipeline) flush() error {
 	if err := p.persist(func() error { return p.journal.Readings(look, r.pending) }); err != nil {
 		return err
 	}
-	r.pending, r.flushed = r.pending[:0], clock.Now()
-	r.syncs.want()
+	r.pending = r.pending[:0]
+	p.sync()
 	return nil
+}
+
+// sync asks for an fsync of the journal.
+func (p *Pipeline) sync() {
+	r := &p.record
+	r.flushed, r.unsynced = clock.Now(), false
+	r.syncs.want()
 }
 
 // takeSpans appends which workers have a request open, and what closed.
@@ -225,7 +237,7 @@ func (p *Pipeline) takeSpans() error {
 					return err
 				}
 			}
-			p.record.syncs.want()
+			p.record.unsynced = true
 		}
 	}
 	return nil

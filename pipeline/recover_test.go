@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -356,6 +357,34 @@ func TestReadingsWaitInTheJournal(t *testing.T) {
 	}
 	if total != int64(b.readings) {
 		t.Errorf("%d of %d readings are labelled", total, b.readings)
+	}
+}
+
+// Requests are synced with the readings' next batch, and where no board is read any more without one.
+func TestRequestsAreSynced(t *testing.T) {
+	b := breakOff(t, 1)
+	b.p.record.syncs.wanted = make(chan struct{}, 1)
+	step := func(age time.Duration) (wanted bool) {
+		b.p.record.age, b.p.record.flushed = age, clock.Now()
+		if err := b.p.step(clock.Now(), false, nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-b.p.record.syncs.wanted:
+			return true
+		default:
+			return false
+		}
+	}
+	step(0)
+	b.spans.Push(&schema.SpanEvent{OpenNS: b.c.reading(b.readings).StartNS})
+	for _, next := range []struct {
+		age    time.Duration
+		wanted bool
+	}{{time.Hour, false}, {0, true}, {0, false}} {
+		if wanted := step(next.age); wanted != next.wanted {
+			t.Errorf("at an age of %v: an fsync is wanted: %v", next.age, wanted)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ import (
 const (
 	// ringReadings holds eight boards at 1 kHz for eight seconds: longer than any fsync should take.
 	ringReadings = 1 << 16
-	ringSpans    = 16
+	ringSpans    = 64 // 21 requests of a worker between two drains
 	// settle is how long the boards are sampled on after the last request, so that its end has rows on both sides.
 	settle = 500 * time.Millisecond
 )
