@@ -97,9 +97,9 @@ func SleepUntil(monotonicNS int64) {
 }
 
 // NapUntil is SleepUntil without telling Go's scheduler, which otherwise takes the thread's place away and gives it back
-// around every sleep, with a thread of its own that is woken to see to it: at 1 kHz that costs more than the sleep. The
-// thread's place is kept from other goroutines meanwhile; the garbage collector gets at it, since its signal ends the sleep
-// under way. For sleeps of a millisecond or two.
+// around every sleep, with a thread of its own that is woken to see to it: that costs more than the sleep. The thread's place
+// is kept from other goroutines meanwhile; the garbage collector gets at it, since its signal ends the sleep under way, as
+// the scheduler's does after 10 ms.
 func NapUntil(monotonicNS int64) {
 	ts := unix.NsecToTimespec(monotonicNS)
 	for nap(&ts) == unix.EINTR { //nolint:revive // an interrupted absolute sleep is simply repeated
