@@ -31,7 +31,9 @@ func appeared(t *testing.T, path string, said *os.File, words string) string {
 func interruptedTwice(t *testing.T, s *started, screen *os.File) {
 	t.Helper()
 	_ = s.Process.Signal(os.Interrupt)
+	_ = s.Process.Signal(os.Interrupt) // one and the same
 	appeared(t, screen.Name(), screen, "again to abort")
+	time.Sleep(2 * sameStop)
 	_ = s.Process.Signal(os.Interrupt)
 	_ = s.Wait() // the code tells
 	text, err := os.ReadFile(screen.Name())

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -115,6 +117,9 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if err := c.checkNumbers(); err != nil {
 		return err
 	}
+	if _, err := l.key(c.APIKeyFile); err != nil {
+		return err
+	}
 	if c.DryRun {
 		requests, err := c.offline()
 		if err != nil {
@@ -124,6 +129,9 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	}
 	if err := c.checkFiles(len(boards.facts())); err != nil {
 		return err
+	}
+	if err := tried(existing(c.Out)); errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) { // before anything is sent
+		return unwritable(c.Out, err)
 	}
 	if err := c.begin(t, c.RunID); err != nil {
 		return err

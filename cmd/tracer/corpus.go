@@ -36,6 +36,9 @@ const usualPrompts = 100
 // spec is what is to be made, with the usual where nothing is said.
 func (f *corpusFlags) spec(seed int64) (corpus.Spec, error) {
 	spec := corpus.Spec{Sizes: f.Sizes, PerSize: usualPrompts, Seed: uint64(seed), ExactLength: f.ExactLength}
+	if f.Sizes != nil && len(f.Sizes) == 0 {
+		return spec, usage("--sizes is empty: name tokens, as in --sizes 10,100, or leave it out for the usual ones")
+	}
 	if len(spec.Sizes) == 0 {
 		spec.Sizes = usualSizes
 	}

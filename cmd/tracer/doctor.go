@@ -214,13 +214,10 @@ func (d *doctor) disk(f *findings) {
 		}
 	}
 	dir := existing(d.Out)
-	probe, err := os.CreateTemp(dir, ".tracer-doctor-*")
-	if err != nil {
+	if err := tried(dir); err != nil {
 		f.ill("disk", "choose a folder that you may write to with --out", err)
 		return
 	}
-	_ = probe.Close()
-	_ = os.Remove(probe.Name())
 	free, err := freeBytes(dir)
 	if err == nil && free < enoughDisk {
 		err = fmt.Errorf("%s has %.1f GB free", dir, float64(free)/1e9)
@@ -230,6 +227,17 @@ func (d *doctor) disk(f *findings) {
 		return
 	}
 	f.well("disk", "%s can be written to and has %.1f GB free", dir, float64(free)/1e9)
+}
+
+// tried writes into a folder and leaves nothing there.
+func tried(dir string) error {
+	probe, err := os.CreateTemp(dir, ".tracer-doctor-*")
+	if err != nil {
+		return err
+	}
+	_ = probe.Close()
+	_ = os.Remove(probe.Name())
+	return nil
 }
 
 // existing is the folder, or the nearest above it that is there: the dataset's own is made by the first run.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -109,7 +110,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		return exited
 	}
 	if err != nil {
-		return complain(stderr, fmt.Errorf("%w; see tracer %s--help", reworded(err), commandOf(args)), exitUsage)
+		return complain(stderr, fmt.Errorf("%w; see tracer %s--help", reworded(err), commandOf(parser, args)), exitUsage)
 	}
 	t.outlive(ctx.Selected().Name)
 	if err := ctx.Run(); err != nil {
@@ -135,8 +136,8 @@ func complain(stderr io.Writer, err error, code int) int {
 }
 
 // commandOf is the command that the arguments begin with, for pointing at its help.
-func commandOf(args []string) string {
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+func commandOf(parser *kong.Kong, args []string) string {
+	if len(args) > 0 && slices.ContainsFunc(parser.Model.Children, func(n *kong.Node) bool { return n.Name == args[0] }) {
 		return args[0] + " "
 	}
 	return ""

@@ -12,7 +12,7 @@ type plotCommand struct {
 	drawn
 	Output string   `short:"o" default:"figures" placeholder:"FOLDER" help:"Folder to write into (default: ${default})."`
 	Format []string `default:"svg,pdf,png" enum:"svg,pdf,png" placeholder:"FORMAT,…" help:"svg, pdf, png (default: ${default})."`
-	From   float64  `placeholder:"S" help:"Where timelines begin, in seconds from the run's first request; runs without readings there have none (default: with the run)."`
+	From   float64  `placeholder:"S" help:"Where timelines begin, in seconds from the run's first request that is no warm-up; runs without readings there have none (default: with the run)."`
 	To     float64  `placeholder:"S" help:"Where they end (default: with the run)."`
 }
 
@@ -35,7 +35,7 @@ func (c *plotCommand) Run(t *terminal) error {
 	return c.build(t, func(m *report.Model) error {
 		window := paper.Window{From: c.From, To: c.To}
 		if all := paper.Extent(m.Timelines...); window != (paper.Window{}) && !window.Overlaps(all) {
-			return usage("--from %v --to %v: nothing was read then; the readings are from %.1f s to %.1f s, counted from the run's first request", c.From, c.To, all.From, all.To)
+			return usage("--from %v --to %v: nothing was read then; the readings are from %.1f s to %.1f s, counted from the run's first request that is no warm-up", c.From, c.To, all.From, all.To)
 		}
 		names, err := paper.Write(m, c.Output, c.Format, window)
 		if err != nil {

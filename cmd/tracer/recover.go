@@ -143,7 +143,7 @@ func (t *terminal) tellRecovered(name string, r *pipeline.Recovered) {
 		table, _, _ := strings.Cut(f.Path, "/")
 		rows[table] += f.Rows
 	}
-	fmt.Fprintf(t.out, "run %s is published, %s: %d readings and %d requests", name, r.Manifest.Status, rows[schema.Samples.Name], rows[schema.Requests.Name])
+	fmt.Fprintf(t.out, "run %s is published, %s: %d readings and %d requests", query.Printable(r.Manifest.RunID), r.Manifest.Status, rows[schema.Samples.Name], rows[schema.Requests.Name])
 	if r.Whole {
 		fmt.Fprintln(t.out, "; nothing is lost")
 		return

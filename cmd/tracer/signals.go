@@ -7,9 +7,28 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/sourcegraph/conc"
 )
+
+// sameStop is how long after a signal another belongs to it: timeout(1) signals a command, and then its group.
+const sameStop = 50 * time.Millisecond
+
+// repeated waits for a second signal, or for the end. It says which came.
+func repeated(signals <-chan os.Signal, done <-chan struct{}) bool {
+	first := time.Now()
+	for {
+		select {
+		case <-signals:
+			if time.Since(first) > sameStop {
+				return true
+			}
+		case <-done:
+			return false
+		}
+	}
+}
 
 // onSignal makes the first signal stop the run, which is then committed if it has begun, and the second abort it.
 func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
@@ -30,20 +49,18 @@ func (t *trace) onSignal(stop context.CancelCauseFunc) (release func()) {
 			fmt.Fprintln(t.err, "\ntracer: stopping before the run begins (again to abort)")
 		}
 		stop(errInterrupted)
-		select {
-		case <-signals:
-			if !t.publishing.TryLock() {
-				fmt.Fprintln(t.err, "tracer: too late to abort; the commit is under way")
-				<-done
-				return
-			}
-			if !begun {
-				os.Exit(exitFailure)
-			}
-			fmt.Fprintf(t.err, "tracer: aborted; nothing is published yet: tracer recover --out %s %s publishes what was measured\n", t.named(t.Out), t.RunID)
-			os.Exit(exitFailure)
-		case <-done:
+		if !repeated(signals, done) {
+			return
 		}
+		if !t.publishing.TryLock() {
+			fmt.Fprintln(t.err, "tracer: too late to abort; the commit is under way")
+			<-done
+			return
+		}
+		if begun {
+			fmt.Fprintf(t.err, "tracer: aborted; nothing is published yet: tracer recover --out %s %s publishes what was measured\n", t.named(t.Out), t.RunID)
+		}
+		os.Exit(exitFailure)
 	})
 	return sync.OnceFunc(func() {
 		signal.Stop(signals)
@@ -66,9 +83,7 @@ func (r *campaigning) onSignal(stop context.CancelCauseFunc) (release func()) {
 		}
 		r.table.aside("tracer: stopping; what the run under way has measured is being committed (again to abort)")
 		stop(errInterrupted)
-		select {
-		case <-signals:
-		case <-done:
+		if !repeated(signals, done) {
 			return
 		}
 		if p := r.serving.Load(); p != nil {
