@@ -23,7 +23,9 @@ type exportCommand struct {
 
 // Help is printed under the flags.
 func (*exportCommand) Help() string {
-	return `  csv      prefill_A10.csv, decode_A10.csv: a row for each reading
+	return `Formats:
+
+  csv      prefill_A10.csv, decode_A10.csv: a row for each reading
   opendc   tasks.parquet, fragments.parquet and a topology.json with the fitted gpuPowerModel
   kavier   a request trace for each board and model, and the fitted constants
   jsonl    requests.jsonl: every column
