@@ -109,7 +109,7 @@ func (c *conduct) throttled(s *schema.Span) (all schema.Opt[int64]) {
 	return all
 }
 
-// Bounds of the idle baseline: sensors show what came before the run, which is not the run's, utilisation the last 0.2 s; a desktop
+// Bounds of the idle baseline: utilisation shows the last 0.2 s, and what came before the run is not the run's; a desktop
 // may take some per cent.
 const (
 	baselineAfter = 500 * time.Millisecond

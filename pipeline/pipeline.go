@@ -300,9 +300,6 @@ func (p *Pipeline) part(key partition) (*store.Part[schema.Sample], error) {
 
 func (p *Pipeline) idleBaseline(r *schema.Reading, l label) {
 	p.requested[r.Board] = p.requested[r.Board] || l.concurrent > 0 || len(p.requests) > 0 && p.requests[0].StartNS < r.MidNS()
-	if first := p.conducts[r.Board].baseline.firstNS; first == 0 || r.MidNS() < first+int64(baselineAfter) {
-		return
-	}
 	if !p.requested[r.Board] && r.PowerInstantW.OK {
 		p.baseline[r.Board].sum += float64(r.PowerInstantW.V)
 		p.baseline[r.Board].n++

@@ -206,7 +206,7 @@ var Runs = Table[RunBoard]{
 		{Name: "call_share_peak", Type: typeFloat64, Nullable: true, Doc: "the same over the busiest 5 s, without the time in which the thread had lost its core", bind: sampled(func(r *RunBoard) float64 { return r.CallPeak })},
 		added(listOf("period_changes", "what the governor changed: monotonic_ns=… from_s=… to_s=… call_share=…, in order", func(r *RunBoard) []PeriodChange { return r.PeriodChanges })),
 		{
-			Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request, from its first half second on; NULL where none was taken",
+			Name: "idle_power_w", Type: typeFloat64, Nullable: true, Unit: "W", Doc: "mean instant power over the baseline before the first request; NULL where none was taken",
 			bind: optional(func(r *RunBoard) Opt[float64] { return r.IdlePowerW }),
 		},
 		{Name: "board_lost", Type: typeBool, Nullable: true, Doc: "the board stopped answering during the run", bind: sampled(func(r *RunBoard) bool { return r.Lost })},

@@ -6,12 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -114,10 +112,7 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 	if err != nil {
 		return usage("--period %s: %w", c.Period, err)
 	}
-	if err := c.checkNumbers(); err != nil {
-		return err
-	}
-	if _, err := l.key(c.APIKeyFile); err != nil {
+	if err := c.checkGiven(l); err != nil {
 		return err
 	}
 	if c.DryRun {
@@ -127,11 +122,8 @@ func (c *collect) Run(t *terminal, l *layers, k *kong.Context) error {
 		}
 		return c.printPlan(t, boards, plan, requests.prompts, requests.warmup)
 	}
-	if err := c.checkFiles(len(boards.facts())); err != nil {
+	if err := c.checkHost(len(boards.facts())); err != nil {
 		return err
-	}
-	if err := tried(existing(c.Out)); errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) { // before anything is sent
-		return unwritable(c.Out, err)
 	}
 	if err := c.begin(t, c.RunID); err != nil {
 		return err

@@ -246,7 +246,7 @@ func abortedBySignal(t *testing.T) {
 		run := fmt.Sprint("run", try)
 		s := start(t, dir, run, of(t, longRun(dir, run)))
 		_ = s.Process.Signal(os.Interrupt)
-		time.Sleep(sameStop + 10*time.Millisecond)
+		time.Sleep(sameStop + 2*time.Millisecond)
 		_ = s.Process.Signal(os.Interrupt)
 		_ = s.Wait() // the code tells
 		if s.ProcessState.ExitCode() == exitInterrupted {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,4 +26,21 @@ func (c *collect) checkFiles(boards int) error {
 		return environment(fmt.Errorf("a process may have %d files open here, and this run needs up to %d; raise the limit with ulimit -n %d", limit.Cur, need, max(need, 1024)))
 	}
 	return nil
+}
+
+// checkGiven refuses numbers that cannot be, and a key that cannot be read.
+func (c *collect) checkGiven(l *layers) error {
+	if err := c.checkNumbers(); err != nil {
+		return err
+	}
+	_, err := l.key(c.APIKeyFile)
+	return err
+}
+
+// checkHost refuses, before anything is sent, a run that this host would break off.
+func (c *collect) checkHost(boards int) error {
+	if err := tried(existing(c.Out)); errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return unwritable(c.Out, err)
+	}
+	return c.checkFiles(boards)
 }
