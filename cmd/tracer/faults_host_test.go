@@ -242,11 +242,11 @@ func screenGone(t *testing.T) {
 
 func abortedBySignal(t *testing.T) {
 	dir := inMemory(t)
-	for try := range 20 { // the commit may be faster than the second signal
+	for try := range 60 { // the commit may be faster than the second signal
 		run := fmt.Sprint("run", try)
 		s := start(t, dir, run, of(t, longRun(dir, run)))
 		_ = s.Process.Signal(os.Interrupt)
-		time.Sleep(sameStop + 2*time.Millisecond)
+		time.Sleep(sameStop + time.Millisecond/2)
 		_ = s.Process.Signal(os.Interrupt)
 		_ = s.Wait() // the code tells
 		if s.ProcessState.ExitCode() == exitInterrupted {

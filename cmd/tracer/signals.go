@@ -13,7 +13,7 @@ import (
 )
 
 // sameStop is how long after a signal another belongs to it: timeout(1) signals a command, and then its group.
-const sameStop = 10 * time.Millisecond
+const sameStop = 2 * time.Millisecond
 
 // repeated waits for a second signal, or for the end. It says which came.
 func repeated(signals <-chan os.Signal, done <-chan struct{}) bool {
