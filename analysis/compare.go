@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/llm-tracer/tracer/analysis/query"
 	"github.com/llm-tracer/tracer/schema"
@@ -18,6 +19,17 @@ type Side struct {
 	Run string `json:"run,omitempty"`
 	GPU string `json:"gpu,omitempty"` // as query.Choice takes it
 	LLM string `json:"llm,omitempty"`
+}
+
+// asked is the selection as --a and --b give it.
+func (s Side) asked() string {
+	var parts []string
+	for _, p := range [][2]string{{"run", s.Run}, {"gpu", s.GPU}, {"llm", s.LLM}} {
+		if p[1] != "" {
+			parts = append(parts, p[0]+"="+p[1])
+		}
+	}
+	return strings.Join(parts, ",")
 }
 
 // Measured is a side with the runs that it selects, and what they were measured with.
@@ -160,7 +172,7 @@ func (m *Measured) choose(ctx context.Context, d *query.Dataset) error {
 				there = append(there, name)
 			}
 		}
-		return fmt.Errorf("%w: %s has none with run %q, gpu %q, llm %q (empty: any); there are %s", ErrNothingSelected, m.Dir, m.Run, m.GPU, m.LLM, few(there, ", ", 12))
+		return fmt.Errorf("%w: %s has none with %s; there are %s", ErrNothingSelected, m.Dir, m.Side.asked(), few(there, ", ", 12))
 	}
 	return nil
 }

@@ -79,6 +79,19 @@ func (s *stretch) told() bool {
 	return s.label.stage == schema.StagePrefill && p != nil && p.PrefillStartNS == schema.Some(s.from) && s.from > p.StartNS
 }
 
+// tokens is how many the request has that begins with a stretch, which its server reads first.
+func (s *stretch) tokens() int {
+	p := s.label.span
+	switch {
+	case p == nil || p.StartNS != s.from:
+		return 0
+	case p.InputTokens.OK:
+		return int(p.InputTokens.V)
+	default:
+		return int(p.TextTokens)
+	}
+}
+
 // stages are the positions of a request's stretches.
 type stages struct{ prefill, decode []int }
 
@@ -104,13 +117,13 @@ func (p *Pipeline) estimate() *estimates {
 		if _, ok := kinds[w]; !ok {
 			kinds[w] = len(kinds)
 		}
-		segments[i] = energy.Segment{FromNS: s.from, ToNS: s.to, Idle: w.stage == schema.StageIdle, Kind: kinds[w], Told: s.told()}
+		segments[i] = energy.Segment{FromNS: s.from, ToNS: s.to, Idle: w.stage == schema.StageIdle, Kind: kinds[w], Told: s.told(), Tokens: s.tokens()}
 		e.note(i)
 	}
 	fits := pool.New().WithMaxGoroutines(runtime.GOMAXPROCS(0))
 	for b := range p.Boards {
 		fits.Go(func() {
-			if m, ok := energy.Fit(p.Boards[b].Power, p.moving(b), segments); ok {
+			if m, ok := energy.Fit(p.Boards[b].Power, p.Boards[b].PowerLimitW, p.moving(b), segments); ok {
 				e.models[b] = m
 			}
 		})
@@ -314,6 +327,7 @@ func (p *Pipeline) account(e *estimates, board int) (a schema.Account) {
 	a.LagS, a.LateS = schema.Some(m.LagS()), schema.Some(m.LateS())
 	if d, ok := m.DelayS(); ok {
 		a.DelayS = schema.Some(d)
+		a.PerTokenS.V, a.PerTokenS.OK = m.PerTokenS()
 	}
 	a.SensorS, a.NoiseW = schema.Some(m.WindowS()), schema.Some(m.NoiseW())
 	if c.fromNS == c.toNS {

@@ -229,6 +229,30 @@ func TestAnUncertainGainWidensEveryInterval(t *testing.T) {
 	}
 }
 
+func TestTheTokensOfAPromptAreOfTheStretchThatBeginsWithItsRequest(t *testing.T) {
+	for name, c := range map[string]struct {
+		span schema.Span
+		want int
+	}{
+		"counted by the server": {schema.Span{TextTokens: 40, InputTokens: schema.Some[int32](50)}, 50},
+		"counted by the run":    {schema.Span{TextTokens: 40}, 40},
+		"begun later":           {schema.Span{TextTokens: 40, PrefillStartNS: schema.Some[int64](150)}, 0},
+	} {
+		s := c.span
+		s.RequestID, s.Prompt, s.StartNS, s.EndNS = "r", &schema.Prompt{ID: "p"}, 100, 300
+		s.FirstTokenNS, s.LastTokenNS = schema.Some[int64](200), schema.Some[int64](300)
+		for _, stretch := range stretches([]schema.Request{{Span: s}}, 0, 400) {
+			want := 0
+			if stretch.label.stage == schema.StagePrefill {
+				want = c.want
+			}
+			if got := stretch.tokens(); got != want {
+				t.Errorf("%s: the stretch from %d to %d of %s has %d tokens, want %d", name, stretch.from, stretch.to, stretch.label.stage, got, want)
+			}
+		}
+	}
+}
+
 func TestAPrefillsBeginningIsToldWhereTheServerTimedIt(t *testing.T) {
 	prompt := &schema.Prompt{ID: "p"}
 	for name, c := range map[string]struct {

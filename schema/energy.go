@@ -19,6 +19,7 @@ type Account struct {
 	Stages     map[Stage]float64 // J, over the whole run; nil where no levels could be fitted
 	LagS       Opt[float64]      // by which the board's power follows its work
 	DelayS     Opt[float64]      // from a request's start to the board's
+	PerTokenS  Opt[float64]      // by which that is longer for each token of the prompt
 	LateS      Opt[float64]      // from the prefill's end to the first token
 	SensorS    Opt[float64]      // the sensor's window
 	Misfit     Opt[float64]      // of the sensor's values, in their standard deviations
@@ -63,7 +64,8 @@ func accountColumns() []Column[RunBoard] {
 		joules("mixed_energy_j", "of the time in which requests overlapped in different stages", func(a *Account) Opt[float64] { return a.stage(StageMixed) }),
 		joules("idle_energy_j", "of the rest; the four add up to the run's whole", func(a *Account) Opt[float64] { return a.stage(StageIdle) }),
 		seconds("power_lag_s", "by which the board's power follows its work, as fitted", func(a *Account) Opt[float64] { return a.LagS }),
-		seconds("work_delay_s", "from a request's start to the board's, as fitted; NULL where the server told how long prefills took", func(a *Account) Opt[float64] { return a.DelayS }),
+		seconds("work_delay_s", "from the start of a request with a short prompt to the board's, as fitted; NULL where the server told how long prefills took", func(a *Account) Opt[float64] { return a.DelayS }),
+		seconds("work_delay_per_token_s", "by which that is longer for each token of the prompt, as fitted: servers tokenize before the board works; NULL where the run hardly tells", func(a *Account) Opt[float64] { return a.PerTokenS }),
 		seconds("token_delay_s", "from the prefill's end on the board to the first token, as fitted; last tokens have a lateness of their own", func(a *Account) Opt[float64] { return a.LateS }),
 		seconds("sensor_window_fitted_s", "averaging window of instant power, as this run's stages show it", func(a *Account) Opt[float64] { return a.SensorS }),
 		watts,

@@ -201,8 +201,13 @@ func busyMean(requests []second) Estimate {
 	if len(values) < 3 {
 		return unsupported("", fmt.Sprintf("%d requests of a second or more with a utilisation; 3 are needed", len(values)))
 	}
-	return mean(values, "")
+	e := mean(values, "")
+	e.Lo, e.Hi = min(e.Lo, e.Value-utilisationStep/2), min(max(e.Hi, e.Value+utilisationStep/2), 1)
+	return e
 }
+
+// utilisationStep is what utilisation is told in: whole per cents. Where all say the same, the mean is known no better.
+const utilisationStep = 0.01
 
 // context is the mean number of tokens that a decode step looked back on: from the prompt and one token to all but the last.
 func (r *Request) context() float64 { return float64(r.Input) + float64(r.Output)/2 }

@@ -187,8 +187,8 @@ func fits(l *load.Load) (tracer, located *energy.Model, err error) {
 	for _, u := range l.Board().Updates(sim.PowerInstant, from, to) {
 		exact = append(exact, energy.Update{EdgeNS: u.AtNS, EdgeSD: 1, W: u.W})
 	}
-	tracer, ok := energy.Fit(told.Power, updates.Located(), segments)
-	located, exactly := energy.Fit(told.Power, exact, segments)
+	tracer, ok := energy.Fit(told.Power, told.PowerLimitW, updates.Located(), segments)
+	located, exactly := energy.Fit(told.Power, told.PowerLimitW, exact, segments)
 	if !ok || !exactly {
 		return nil, nil, fmt.Errorf("no model could be fitted to %d stages", len(segments))
 	}

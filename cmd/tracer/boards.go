@@ -166,8 +166,7 @@ func simulatedKind(spec string) (kind catalog.Board, n int, err error) {
 func openReal(spec string, patience time.Duration) (*boards, error) {
 	b, err := openLibrary(spec, "", patience)
 	if errors.Is(err, nvml.ErrNoDriver) {
-		err = environment(fmt.Errorf("%w\nEither run on the machine that has the GPU (tracer doctor says what is missing there), reach it with --gpu ssh://HOST, or simulate: "+
-			"tracer collect --gpu sim:A10 --endpoint sim", err))
+		err = environment(fmt.Errorf("%w\nEither run on the machine that has the GPU (tracer doctor says what is missing there), reach it with --gpu ssh://HOST, or simulate with --gpu sim:A10 --endpoint sim", err))
 	}
 	return b, err
 }

@@ -151,7 +151,7 @@ func exitCode(err error) int {
 		return exitEnvironment
 	case known:
 		return coded.code
-	case errors.Is(err, store.ErrNoDataset):
+	case errors.Is(err, store.ErrNoDataset), errors.Is(err, syscall.ENOTDIR): // a file where the user named a folder
 		return exitUsage
 	case errors.Is(err, store.ErrRunExists), errors.Is(err, store.ErrBusy), errors.Is(err, bucket.ErrConflict), errors.Is(err, bucket.ErrOtherSpool), errors.Is(err, bucket.ErrNoSpool):
 		return exitConflict
@@ -170,10 +170,16 @@ func denied(err error) bool {
 // dashed is what kong says of a value that begins as a flag does.
 var dashed = regexp.MustCompile(`^(--[a-z-]+): expected .* but got "(-[^"]*)" \(.*$`)
 
-// reworded says how a value below 0 is written, where one was taken for a flag.
+// unparsed is what kong says of a value that its type does not take.
+var unparsed = regexp.MustCompile(`^(--[a-z0-9-]+|<[a-z-]+>): expected (?:an? )?(?:valid \d+ bit u?(int|float)|(int|float|duration))\b.*? but got ("[^"]*")`)
+
+// reworded says how a value below 0 is written, where one was taken for a flag, and what a number or a time looks like.
 func reworded(err error) error {
 	if m := dashed.FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("%s %s: %[2]s is taken for a flag; a value that begins with - is written %[1]s=%[2]s, and few may", m[1], m[2])
+	}
+	if m := unparsed.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s %s: give %s", m[1], m[4], map[string]string{"int": "a whole number", "float": "a number", "duration": "a time, such as 20ms or 1h30m"}[m[2]+m[3]])
 	}
 	return err
 }

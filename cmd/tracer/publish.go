@@ -15,8 +15,8 @@ import (
 
 type publishCommand struct {
 	Dir       string `arg:"" optional:"" default:"datasets" help:"Dataset (default: ${default})."`
-	Iceberg   bool   `xor:"what" required:"true" help:"Register its committed files in Iceberg tables, by the program tracer-publish."`
-	List      bool   `xor:"what" required:"true" help:"Print its committed files, with tables, columns and partitions, as JSON."`
+	Iceberg   bool   `xor:"what" help:"Register its committed files in Iceberg tables, by the program tracer-publish."`
+	List      bool   `xor:"what" help:"Print its committed files, with tables, columns and partitions, as JSON."`
 	Warehouse string `placeholder:"DIR" help:"Folder of the Iceberg tables (default: _tracer/iceberg in the dataset)."`
 	Namespace string `default:"tracer" help:"Namespace of the tables (default: ${default})."`
 }
@@ -36,6 +36,9 @@ const publisher = "tracer-publish"
 
 // Run lists a dataset's committed files, or has them registered.
 func (p *publishCommand) Run(t *terminal) error {
+	if !p.List && !p.Iceberg {
+		return usage("say how: --iceberg or --list; see tracer publish --help")
+	}
 	if p.List && (p.Warehouse != "" || p.Namespace != "tracer") {
 		return usage("--warehouse and --namespace are about --iceberg, not --list")
 	}

@@ -94,7 +94,7 @@ func (c *watchCommand) find() (path string, err error) {
 	if left > 0 {
 		return "", usage("no run is in progress in %s, and %d broke off: tracer recover --out %s publishes what there is", c.Dir, left, c.Dir)
 	}
-	return "", usage("no run is in progress in %s; name the folder that tracer collect --out writes into", c.Dir)
+	return "", usage("no run is in progress in %s; name the folder that tracer collect --out writes into, or see with tracer summary what a run has found that ended", c.Dir)
 }
 
 // spectator is a run, and who looks at it.

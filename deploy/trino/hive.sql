@@ -299,6 +299,7 @@ CREATE TABLE IF NOT EXISTS hive.tracer.runs (
     idle_energy_j double,
     power_lag_s double,
     work_delay_s double,
+    work_delay_per_token_s double,
     token_delay_s double,
     sensor_window_fitted_s double,
     power_noise_w double,

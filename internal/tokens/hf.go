@@ -63,7 +63,7 @@ type hfStep struct {
 func readFile(path string) (*Tokenizer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the tokenizer: %w", err)
+		return nil, fmt.Errorf("reading the tokenizer: %w; give the path of a tokenizer.json", err)
 	}
 	t, err := parse(data)
 	if err != nil {

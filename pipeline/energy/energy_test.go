@@ -208,7 +208,7 @@ func TestAPrefillsBeginningThatTheServerToldIsAsLateAsItsEnd(t *testing.T) {
 				segments[i-1].ToNS = w.Stages[i].FromNS
 				first, second = append(first, i), append(second, i+1)
 			}
-			m, ok := Fit(w.sensor(), w.read(t), segments)
+			m, ok := Fit(w.sensor(), w.limit(), w.read(t), segments)
 			if !ok {
 				t.Fatal("no model")
 			}
@@ -288,14 +288,14 @@ func TestASensorThatCannotTellStagesIsLeftAlone(t *testing.T) {
 		"a window longer than the gap": {Period: 100 * time.Millisecond, Window: 300 * time.Millisecond},
 		"a sensor without a rhythm":    {},
 	} {
-		if _, ok := Fit(s, updates, w.segments()); ok {
+		if _, ok := Fit(s, w.limit(), updates, w.segments()); ok {
 			t.Errorf("%s: fitted", name)
 		}
 	}
-	if _, ok := Fit(w.sensor(), updates[:fewest-1], w.segments()); ok {
+	if _, ok := Fit(w.sensor(), w.limit(), updates[:fewest-1], w.segments()); ok {
 		t.Errorf("%d updates: fitted", fewest-1)
 	}
-	if _, ok := Fit(w.sensor(), updates, nil); ok {
+	if _, ok := Fit(w.sensor(), w.limit(), updates, nil); ok {
 		t.Error("no segments: fitted")
 	}
 }
@@ -334,7 +334,7 @@ func TestEnergiesAreNumbersWhateverTheSegments(t *testing.T) {
 			segments = append(segments, Segment{FromNS: at, ToNS: at + length, Idle: rapid.Bool().Draw(t, "idle"), Kind: rapid.IntRange(0, 5).Draw(t, "kind")})
 			at += length
 		}
-		m, ok := Fit(schema.Sensor{Period: 100 * time.Millisecond, Window: 100 * time.Millisecond}, updates, segments)
+		m, ok := Fit(schema.Sensor{Period: 100 * time.Millisecond, Window: 100 * time.Millisecond}, schema.Opt[float32]{}, updates, segments)
 		if !ok {
 			t.Fatal("not fitted")
 		}
@@ -353,7 +353,7 @@ func BenchmarkFitTenMinutes(b *testing.B) {
 		b.Run(fmt.Sprint(kind), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Fit(w.sensor(), updates, segments)
+				Fit(w.sensor(), w.limit(), updates, segments)
 			}
 		})
 	}

@@ -128,6 +128,12 @@ func (m *Model) DelayS() (s float64, ok bool) {
 	return 0, false
 }
 
+// PerTokenS is by how much that is longer for each token of the prompt. It reports false where the windows hardly tell.
+func (m *Model) PerTokenS() (s float64, ok bool) {
+	one := m.common.whiten(perToken, []float64{1})
+	return m.perToken / 1e6, math.Sqrt(dot(one, one)) < perTokenDoubt/4
+}
+
 // LateS is the time from a stage's end to the token that tells of it, where another stage follows.
 func (m *Model) LateS() float64 { return m.late }
 

@@ -14,6 +14,7 @@ type Segment struct {
 	Idle         bool
 	Kind         int  // of work: segments of one kind are expected to draw about the same power
 	Told         bool // it begins so long before the token that ends it as the server told: as late as that token
+	Tokens       int  // of a prompt that it begins with, which is read before the board works on it
 }
 
 // cell is a stretch of constant work within a segment. The power that the board draws follows its cells late.
@@ -46,6 +47,7 @@ type Model struct {
 
 	response                response
 	delay                   float64   // s, from a request's start to the board's
+	perToken                float64   // µs, by which that is longer for each token of the prompt
 	late                    float64   // s, from the end of a stage to the token that tells of it
 	last                    float64   // s, the same of the last token: its server may have more to do then
 	window                  float64   // s, of the sensor
@@ -83,9 +85,10 @@ const (
 	settled = 0.02
 )
 
-// Fit fits the model to a run's updates. It reports false where no model can be fitted: the updates are too few, or the
-// sensor is a running mean that is longer than its period, so that no stage can be told from its neighbours.
-func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
+// Fit fits the model to a run's updates of the sensor of a board with a power limit, in W. It reports false where no model
+// can be fitted: the updates are too few, or the sensor is a running mean that is longer than its period, so that no stage
+// can be told from its neighbours.
+func Fit(s schema.Sensor, limit schema.Opt[float32], updates []Update, segments []Segment) (*Model, bool) {
 	if s.Average || s.Period <= 0 || float64(s.Window) > widest*float64(s.Period) || len(segments) == 0 {
 		return nil, false
 	}
@@ -105,7 +108,7 @@ func Fit(s schema.Sensor, updates []Update, segments []Segment) (*Model, bool) {
 	m.startSD = m.startSDOf()
 	m.toldHaste, m.hasteWorth = m.hastesOf()
 	m.haste = m.toldHaste
-	m.noise = m.noiseOf()
+	m.noise = m.noiseOf(limit)
 	m.suppose()
 	m.weigh()
 	m.solve()
@@ -220,7 +223,7 @@ func (m *Model) suppose() {
 	for k := range m.kinds {
 		m.kinds[k].mean, m.kinds[k].sd = middle, m.noise.jump
 		if k < m.alike {
-			m.kinds[k].sd *= alikeness
+			m.kinds[k].sd = alikeness * m.noise.span
 		}
 	}
 	m.level = make([]float64, len(m.cells))
@@ -336,11 +339,23 @@ func (m *Model) cellAt(t float64) int {
 	return min(i, len(m.cells)-1)
 }
 
+// felt is the last cell that the power has settled on at an instant, or the first of all: work may begin long after its request.
+func (m *Model) felt(t float64) int {
+	i := m.cellAt(t - reach)
+	for i > 0 {
+		if at, _ := m.begin(i); at <= t-reach {
+			break
+		}
+		i--
+	}
+	return i
+}
+
 // between is what each cell's level adds to the integral of power over a stretch of time: the weights of the cells from
 // the first that counts, none of them negative. Before the first cell the board is taken to have done the same, and after
 // the last.
 func (m *Model) between(from, to float64) (first int, weights []float64) {
-	first = m.cellAt(from - reach)
+	first = m.felt(from)
 	weights = append(weights, to-from)
 	for i := first + 1; i < len(m.cells) && m.cells[i].from-max(m.late, m.last) < to; i++ {
 		begin, _ := m.begin(i)
@@ -351,26 +366,43 @@ func (m *Model) between(from, to float64) (first int, weights []float64) {
 	return first, weights
 }
 
-// begin is when the board begins with the work of cell i, and which of its unknowns moves that. Work does not begin after
-// what follows it: where a stage is over for its client before its request should have reached the board, the board is
-// taken to have passed it over.
-func (m *Model) begin(i int) (at float64, edge int) {
-	at, edge = m.cells[i].from, m.edge(i)
-	switch edge {
+// begin is when the board begins with the work of cell i, and by which cell's request or token that is known. No cell of a
+// segment begins before its first, and none after what follows the segment: where a stage is over for its client before its
+// request should have reached the board, the board is taken to have passed it over.
+func (m *Model) begin(i int) (at float64, by int) {
+	at, by = m.alone(i), i
+	segment := m.cells[i].segment
+	if head := m.first[segment]; head > 0 {
+		if first := m.alone(head); first > at {
+			at, by = first, head
+		}
+	}
+	if segment+1 < len(m.segments) {
+		if next := m.first[segment+1]; m.cells[next].from-max(m.late, m.last) < at {
+			if follows, known := m.begin(next); follows < at {
+				return follows, known
+			}
+		}
+	}
+	return at, by
+}
+
+// alone is when cell i would begin if it had no neighbours.
+func (m *Model) alone(i int) float64 {
+	at := m.cells[i].from
+	switch m.edge(i) {
 	case delay:
-		at += m.delay
+		at += m.delay + m.perToken*m.tokens(i)
 	case late:
 		at -= m.late
 	case last:
 		at -= m.last
 	}
-	if i+1 < len(m.cells) && m.cells[i+1].from-max(m.late, m.last) < at {
-		if next, by := m.begin(i + 1); next < at {
-			return next, by
-		}
-	}
-	return at, edge
+	return at
 }
+
+// tokens is how many the request has that begins with cell i, in millions.
+func (m *Model) tokens(i int) float64 { return float64(m.segments[m.cells[i].segment].Tokens) / 1e6 }
 
 // edge is which of the board's unknowns moves the beginning of cell i: a request is on its way before the board works on
 // it, and a token arrives after the stage that it ends, the last one with a lateness of its own.

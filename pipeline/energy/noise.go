@@ -3,21 +3,27 @@ package energy
 import (
 	"math"
 	"slices"
+
+	"github.com/llm-tracer/tracer/schema"
 )
 
 // noise is how far values scatter, and how far levels wander.
 type noise struct {
 	idle, active float64 // standard deviation of an update, W
 	drift        float64 // variance of a level that it gains in a second, W²/s
-	jump         float64 // standard deviation of a level's change from segment to segment, W
+	span         float64 // of the updates, W
+	jump         float64 // standard deviation of a level of which nothing is known, W: no less than half of the board's limit
 	middle       float64 // median of the updates, W
 }
 
 // quietest is the floor of noise, in W: sensors count milliwatts, but none is that good.
 const quietest = 0.05
 
+// mostW is taken for the power limit of a board that does not tell its own: few have more.
+const mostW = 1000
+
 // noiseOf looks at neighbouring updates that both lie within one segment, away from its beginning.
-func (m *Model) noiseOf() noise {
+func (m *Model) noiseOf(limit schema.Opt[float32]) noise {
 	const far = 10 // updates apart, to tell drift from scatter
 	var idle, active, near, distant, all []float64
 	for i := range m.seen {
@@ -38,12 +44,19 @@ func (m *Model) noiseOf() noise {
 		}
 	}
 	slices.Sort(all)
+	if len(idle) < fewest {
+		idle = active // as well as is known
+	}
 	n := noise{
 		idle:   max(quietest, scatter(idle)/math.Sqrt2),
 		drift:  quietest * quietest,
-		jump:   max(all[len(all)*99/100]-all[len(all)/100], 20*quietest),
+		span:   max(all[len(all)*99/100]-all[len(all)/100], 20*quietest),
 		middle: all[len(all)/2],
 	}
+	if !limit.OK {
+		limit.V = mostW
+	}
+	n.jump = max(n.span, float64(limit.V)/2) // the sensor may have missed all that was done
 	n.active = max(n.idle, scatter(active)/math.Sqrt2)
 	wandered := scatter(distant)*scatter(distant) - scatter(near)*scatter(near)
 	n.drift = max(n.drift, wandered/((far-1)*m.period))
@@ -123,17 +136,16 @@ func (m *Model) weigh() {
 // that the server told begins as late as it ends.
 func (m *Model) byBeginnings(from, to float64) map[int]float64 {
 	var d map[int]float64
-	first := m.cellAt(from - reach)
+	first := m.felt(from)
 	for i := first + 1; i < len(m.cells) && m.cells[i].from-max(m.late, m.last) < to; i++ {
-		begin, edge := m.begin(i)
-		if edge == own {
+		begin, by := m.begin(i)
+		if m.edge(by) == own {
 			continue
 		}
 		if d == nil {
 			d = map[int]float64{}
 		}
-		by := i
-		if told := m.cells[i].segment; m.segments[told].Told && told+1 < len(m.segments) {
+		if told := m.cells[by].segment; m.segments[told].Told && told+1 < len(m.segments) {
 			by = m.first[told+1]
 		}
 		d[by] -= (m.level[i] - m.level[i-1]) * (m.response.at(to-begin) - m.response.at(from-begin))

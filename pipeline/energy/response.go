@@ -28,6 +28,9 @@ const (
 	supposedDelay = 0.001  // s
 	supposedLate  = 0.0003 // s, for a token on its way to the client
 	delayDoubt    = 1.5    // of their logarithms
+
+	// Tokenizers take some tenths of a microsecond to some microseconds a token, or the server tells without them.
+	perTokenDoubt = 2.0 // µs
 )
 
 func supposed() response {

@@ -98,6 +98,7 @@ func (m *Model) adjust() (largest float64) {
 	m.late *= math.Exp(step[late])
 	m.last *= math.Exp(step[last])
 	m.window *= math.Exp(step[window])
+	m.perToken += step[perToken]
 	for i := range m.seen {
 		m.seen[i].from = m.seen[i].to - m.window
 	}
@@ -152,6 +153,7 @@ const (
 	late
 	last
 	window
+	perToken
 	own
 )
 
@@ -193,6 +195,8 @@ func (m *Model) prior(a *banded, b []float64) {
 			off, sd = math.Log(supposedLate/m.late), delayDoubt
 		case last:
 			off, sd = math.Log(supposedLate/m.last), delayDoubt
+		case perToken:
+			off, sd = -m.perToken, perTokenDoubt
 		case window:
 			off, sd = math.Log(m.toldWindow/m.window), m.windowDoubt
 		default:
@@ -236,7 +240,7 @@ func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 	v := make([]float64, own)
 	for i := first + 1; i < first+n; i++ {
 		step := m.level[i] - m.level[i-1]
-		begin, edge := m.begin(i)
+		begin, by := m.begin(i)
 		h, before := shares(to-begin), shares(from-begin)
 		for j := range h {
 			h[j] = step * (h[j] - before[j])
@@ -245,9 +249,10 @@ func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 			v[j] += d
 		}
 		shift := step * (m.response.at(to-begin) - m.response.at(from-begin))
-		switch edge {
+		switch m.edge(by) {
 		case delay:
 			v[delay] -= m.delay * shift
+			v[perToken] -= m.tokens(by) * shift
 		case late:
 			v[late] += m.late * shift
 		case last:
@@ -260,7 +265,7 @@ func (m *Model) byResponse(first, n int, from, to float64) []float64 {
 // tie says how alike the segments of a kind are, by those that the sensor saw whole windows of. Kinds in which it saw too
 // few are taken to be as alike as the others are at most, and no more than the same work ever is.
 func (m *Model) tie() {
-	loosest := alikeness * m.noise.jump
+	loosest := alikeness * m.noise.span
 	for i := range m.kinds[:m.alike] {
 		k := &m.kinds[i]
 		var scatter, n float64

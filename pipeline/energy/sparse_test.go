@@ -50,7 +50,7 @@ func TestSparseReadingsMakeNoEnergyWrong(t *testing.T) {
 				} else {
 					w.Repetitions(15, w.Between(30, 330), 300)
 				}
-				m, ok := Fit(w.sensor(), w.readSparsely(t, call), w.segments())
+				m, ok := Fit(w.sensor(), w.limit(), w.readSparsely(t, call), w.segments())
 				if !ok {
 					t.Fatalf("%s, calls of %v, seed %d: no model", kind, call, seed)
 				}

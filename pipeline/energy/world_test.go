@@ -47,6 +47,8 @@ func newWorld(t testing.TB, kind string, seed uint64, change func(*sim.SensorSpe
 
 func (w *world) sensor() schema.Sensor { return w.Board().Board().Power }
 
+func (w *world) limit() schema.Opt[float32] { return w.Board().Board().PowerLimitW }
+
 // segments are the load's stages, as the model takes them.
 func (w *world) segments() []Segment {
 	segments := make([]Segment, len(w.Stages))
@@ -76,7 +78,7 @@ func (w *world) updates(t testing.TB) *Updates {
 
 func (w *world) fit(t testing.TB, sensor schema.Sensor) *Model {
 	t.Helper()
-	m, ok := Fit(sensor, w.read(t), w.segments())
+	m, ok := Fit(sensor, w.limit(), w.read(t), w.segments())
 	if !ok {
 		t.Fatal("no model")
 	}

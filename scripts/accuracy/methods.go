@@ -38,12 +38,12 @@ type estimator func(stages ...int) interval
 const confidence = 1.96
 
 // fitted is tracer's way: levels fitted to the sensor's updates.
-func fitted(sensor schema.Sensor, updates *energy.Updates, stages []load.Stage) (estimator, error) {
+func fitted(sensor schema.Sensor, limit schema.Opt[float32], updates *energy.Updates, stages []load.Stage) (estimator, error) {
 	segments := make([]energy.Segment, len(stages))
 	for i, s := range stages {
 		segments[i] = energy.Segment{FromNS: s.FromNS, ToNS: s.ToNS, Idle: s.Stage == schema.StageIdle, Kind: s.Kind}
 	}
-	m, ok := energy.Fit(sensor, updates.Located(), segments)
+	m, ok := energy.Fit(sensor, limit, updates.Located(), segments)
 	if !ok {
 		return nil, fmt.Errorf("no model could be fitted to the updates of %d stages", len(stages))
 	}

@@ -154,7 +154,7 @@ func sample(library string, loads []*load.Load) ([]sampled, sampler.Stats, error
 		stages[0].FromNS, stages[len(stages)-1].ToNS = from, to // what was sampled, as the pipeline takes it
 		all[i].sensor = boards[i].Power
 		start := time.Now()
-		if all[i].estimate, err = fitted(boards[i].Power, sink.updates[i], stages); err != nil {
+		if all[i].estimate, err = fitted(boards[i].Power, boards[i].PowerLimitW, sink.updates[i], stages); err != nil {
 			return nil, stats, fmt.Errorf("%s: %w", boards[i].Name, err)
 		}
 		all[i].fit = time.Since(start)

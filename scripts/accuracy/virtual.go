@@ -165,7 +165,7 @@ func readVirtually(l *load.Load, told schema.Sensor) (map[method]estimator, erro
 	if err != nil {
 		return nil, err
 	}
-	fit, err := fitted(told, updates, l.Stages)
+	fit, err := fitted(told, l.Board().Board().PowerLimitW, updates, l.Stages)
 	if err != nil {
 		return nil, err
 	}
